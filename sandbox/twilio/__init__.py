@@ -1,0 +1,1 @@
+"""The telephone half of the sandbox."""

@@ -1,0 +1,171 @@
+"""Read a call's create request as Twilio reads it, and refuse what Twilio refuses.
+
+Source: Twilio, Call resource, "Create a Call resource"; twilio.md section A.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from sandbox.twilio.calls import Callback, CallOrder, Detection, RecordingOrder
+from sandbox.twilio.errors import ApiError
+
+E164 = re.compile(r"\+[1-9]\d{6,14}")
+STATUS_EVENTS = ("initiated", "ringing", "answered", "completed")
+RECORDING_EVENTS = ("in-progress", "completed", "absent", "failed")
+MAX_TWIML = 4000
+
+
+class Form:
+    """The fields of a request; a name may come several times."""
+
+    def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
+        self._fields = fields
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self._fields if key == name]
+
+    def get(self, name: str, default: str = "") -> str:
+        """The last value given, or the default."""
+        return (self.all(name) or [default])[-1]
+
+    def flag(self, name: str) -> bool:
+        return self.get(name).lower() == "true"
+
+    def one_of(self, name: str, known: tuple[str, ...], default: str) -> str:
+        """One of several words, in any case; raises ApiError(20001)."""
+        value = self.get(name, default) or default
+        for word in known:
+            if word.lower() == value.lower():
+                return word
+        raise ApiError(20001, f"Invalid parameter {name}: '{value}' is not one of {known}")
+
+    def number(self, name: str, low: float, high: float, default: float) -> float:
+        """A whole number within bounds; raises ApiError(20001)."""
+        text = self.get(name)
+        if not text:
+            return default
+        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+            raise ApiError(20001, f"Invalid parameter {name}: '{text}' is not in {low:g}..{high:g}")
+        return float(text)
+
+    def url(self, name: str) -> str:
+        """An absolute http(s) URL or nothing; raises ApiError(21205)."""
+        value = self.get(name)
+        if value:
+            check_url(name, value)
+        return value
+
+    def method(self, name: str) -> str:
+        return self.one_of(name, ("POST", "GET"), "POST")
+
+
+def check_url(name: str, value: str) -> None:
+    """Raise ApiError(21205) unless Twilio would accept this address."""
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError as exc:
+        raise ApiError(21205, f"{name} is not a valid URL: {value}") from exc
+    if parts.scheme not in ("http", "https") or not host or "_" in host or " " in value:
+        raise ApiError(21205, f"{name} is not a valid URL: {value}")
+
+
+def read_order(form: Form, *, numbers: list[str]) -> CallOrder:
+    """Read a create request; raises ApiError."""
+    to, from_ = form.get("To").strip(), form.get("From").strip()
+    _check_numbers(to, from_, numbers)
+    url, document = form.url("Url"), form.get("Twiml")
+    if not url and not document:
+        if form.get("ApplicationSid"):
+            raise ApiError(21218, "Invalid ApplicationSid: this account has no applications")
+        raise ApiError(21205, "Url parameter is required")
+    if len(document) > MAX_TWIML:
+        raise ApiError(32018)
+    warnings = [32019] if url and document else []
+    fallback, status_url = form.url("FallbackUrl"), form.url("StatusCallback")
+    events, wrong = _status_events(form)
+    if wrong:
+        warnings.append(21626)
+    recording = read_recording(form, "OutboundAPI")
+    detection = _detection(form)
+    if detection is not None and detection.is_async and detection.callback is None:
+        warnings.append(21262)
+    return CallOrder(
+        to=to,
+        from_=from_,
+        url=Callback(url, form.method("Method")) if url else None,
+        twiml=document,
+        fallback=Callback(fallback, form.method("FallbackMethod")) if fallback else None,
+        status_callback=(
+            Callback(status_url, form.method("StatusCallbackMethod"), events)
+            if status_url
+            else None
+        ),
+        timeout_s=form.number("Timeout", 1, 600, 60),
+        time_limit_s=form.number("TimeLimit", 1, 86400, 14400),
+        recording=recording if form.flag("Record") else None,
+        detection=detection,
+        warnings=tuple(warnings),
+    )
+
+
+def _check_numbers(to: str, from_: str, numbers: list[str]) -> None:
+    if not to:
+        raise ApiError(21201)
+    if not from_:
+        raise ApiError(21213)
+    if not E164.fullmatch(to) or to == from_:
+        raise ApiError(21211, f"The 'To' number {to} is not a valid phone number.")
+    if not E164.fullmatch(from_):
+        raise ApiError(21212, f"The 'From' number {from_} is not a valid phone number.")
+    if from_ not in numbers:
+        raise ApiError(
+            21210,
+            f"The source phone number provided, {from_}, is not yet verified for your account.",
+        )
+
+
+def _status_events(form: Form) -> tuple[tuple[str, ...], list[str]]:
+    """The key is repeated, once per event; several words in one value are not understood."""
+    given = form.all("StatusCallbackEvent")
+    good = tuple(event for event in given if event in STATUS_EVENTS)
+    wrong = [event for event in given if event not in STATUS_EVENTS]
+    return good or ("completed",), wrong
+
+
+def read_recording(form: Form, source: str) -> RecordingOrder:
+    """What to record and whom to tell; raises ApiError."""
+    url = form.url("RecordingStatusCallback")
+    # Documented as one value with spaces; the SDKs repeat the key. Both are understood.
+    words = " ".join(form.all("RecordingStatusCallbackEvent")).split()
+    events = tuple(word for word in words if word in RECORDING_EVENTS) or ("completed",)
+    by_rest = source == "StartCallRecordingAPI"
+    trim = "do-not-trim" if by_rest else "trim-silence"
+    return RecordingOrder(
+        channels=form.one_of("RecordingChannels", ("mono", "dual"), "dual" if by_rest else "mono"),
+        track=form.one_of("RecordingTrack", ("inbound", "outbound", "both"), "both"),
+        trim=form.one_of("Trim", ("trim-silence", "do-not-trim"), trim),
+        callback=(
+            Callback(url, form.method("RecordingStatusCallbackMethod"), events) if url else None
+        ),
+        source=source,
+    )
+
+
+def _detection(form: Form) -> Detection | None:
+    if not form.get("MachineDetection") or form.get("SendDigits"):
+        return None
+    url = form.url("AsyncAmdStatusCallback")
+    form.number("MachineDetectionSpeechThreshold", 1000, 6000, 2400)
+    form.number("MachineDetectionSpeechEndThreshold", 500, 5000, 1200)
+    form.number("MachineDetectionSilenceTimeout", 2000, 10000, 5000)
+    return Detection(
+        mode=form.one_of("MachineDetection", ("Enable", "DetectMessageEnd"), "Enable"),
+        is_async=form.flag("AsyncAmd"),
+        timeout_s=form.number("MachineDetectionTimeout", 3, 59, 30),
+        callback=Callback(url, form.method("AsyncAmdStatusCallbackMethod")) if url else None,
+    )

@@ -1,0 +1,345 @@
+"""One call while it lasts: dialled, answered, led through its TwiML, ended, reported."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from sandbox.people import Behaviour, Person
+from sandbox.twilio import twiml
+from sandbox.twilio.calls import (
+    Action,
+    Call,
+    Callback,
+    Detection,
+    Do,
+    End,
+    Fetch,
+    Machine,
+    rfc2822,
+)
+from sandbox.twilio.line import FRAME_S, Line
+from sandbox.twilio.verbs import Verbs
+from sandbox.twilio.webhooks import Hook, Params, WebhookError
+
+if TYPE_CHECKING:
+    from sandbox.twilio.carrier import Carrier
+
+XML_TYPES = ("text/xml", "application/xml")
+
+
+class Running:
+    """Leads one call from the queue to its end. `over` is set when its last status is known."""
+
+    def __init__(self, carrier: Carrier, call: Call, start_at: float) -> None:
+        self.carrier = carrier
+        self.call = call
+        self.line: Line | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.over = asyncio.Event()
+        self.first_report = asyncio.Event()
+        self._session: aiohttp.ClientSession | None = None
+        self._start_at = start_at
+        self._ending = asyncio.Event()
+        self._end_status = "completed"
+        # Either where to fetch a document, or the document itself.
+        self._orders: asyncio.Queue[Fetch | str] = asyncio.Queue()
+        self.recording_told = asyncio.Event()
+        self._machine = Machine(call.order)
+        self._verdict = asyncio.Event()
+        self._limit_changed = asyncio.Event()
+        self.time_limit_s = call.order.time_limit_s
+        self.status_callback = call.order.status_callback
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "the call has not begun"  # noqa: S101
+        return self._session
+
+    @property
+    def base_url(self) -> str:
+        return self._machine.base
+
+    # --- orders from outside ---------------------------------------------------------------------
+
+    def hang_up(self, status: str = "completed") -> None:
+        """End the call: `canceled` if it is still queued or ringing and that is asked for."""
+        self._end_status = status
+        self._ending.set()
+
+    def limit(self, seconds: float) -> None:
+        """End the call that many seconds after the answer."""
+        self.time_limit_s = seconds
+        self._limit_changed.set()
+
+    def redirect(self, url: str, method: str, document: str) -> None:
+        """Leave the current verb for another document."""
+        self._orders.put_nowait(Fetch(url, method) if url else document)
+
+    # --- from the queue to the end ---------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live through the whole call."""
+        self._session = self.carrier.sender.new_session()
+        try:
+            await self._run()
+        finally:
+            self.over.set()
+            await self._session.close()
+
+    async def _run(self) -> None:
+        clock = self.carrier.state.clock
+        if await self._ended_within(self._start_at - clock.now()):
+            # Cancelled in the queue: Twilio tells nobody.
+            self.call.advance("canceled", clock.utc())
+            self.first_report.set()
+            return
+        self._advance("initiated")
+        behaviour = self.carrier.people.at(self.call.to)
+        status = await self._dial(behaviour)
+        if status == "in-progress":
+            status = await self._talk(behaviour)
+        self._advance(status)
+        await clock.sleep(self.carrier.state.options.price_delay_s)
+        self.call.set_price(clock.utc())
+
+    async def _dial(self, behaviour: Behaviour) -> str:
+        """Ring; returns `in-progress` if somebody picked up, else how it ended."""
+        self.call.sip_code = behaviour.sip_code
+        if await self._ended_within(self.carrier.state.options.post_dial_s):
+            return self._cancelled()
+        if behaviour.outcome in ("busy", "failed"):
+            if behaviour.outcome == "failed":
+                self.call.error_code = 13224
+                self.carrier.warn(self.call, 13224)
+            return behaviour.outcome
+        self._advance("ringing")
+        timeout_s = self.call.order.timeout_s
+        ring_s = behaviour.ring_s
+        if await self._ended_within(min(ring_s, timeout_s)):
+            return self._cancelled()
+        if behaviour.outcome != "answers" or ring_s >= timeout_s:
+            self.call.sip_code = 603 if behaviour.outcome == "rejects" else 487
+            return "no-answer"
+        return "in-progress"
+
+    def _cancelled(self) -> str:
+        self.call.sip_code = 487
+        return "canceled"
+
+    async def _ended_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, seconds) / self.carrier.state.clock.speed):
+                await self._ending.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # --- answered --------------------------------------------------------------------------------
+
+    async def _talk(self, behaviour: Behaviour) -> str:
+        self._end_status = "completed"
+        line = self.line = Line(self.carrier.state.clock, Person(behaviour), self.hang_up)
+        if self.call.order.recording is not None:
+            self.carrier.start_recording(self.call, self.call.order.recording)
+        self._advance("in-progress")
+        detection = self.call.order.detection
+        if detection is not None:
+            self.carrier.sender.spawn(self._detect(detection, behaviour, line))
+        else:
+            self._verdict.set()
+        ticking = asyncio.create_task(line.run())
+        program = asyncio.create_task(self._follow(line))
+        try:
+            await self._last(line)
+        finally:
+            program.cancel()
+            ticking.cancel()
+            results = await asyncio.gather(program, ticking, return_exceptions=True)
+            told_first = [self.carrier.finish_recording(r) for r in line.recordings]
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        if any(told_first):
+            await self.recording_told.wait()
+        return "completed"
+
+    async def _last(self, line: Line) -> None:
+        """Wait for the end, or for the time limit, which may be changed while we wait."""
+        while not self._ending.is_set():
+            self._limit_changed.clear()
+            left_s = self.time_limit_s - line.frame * FRAME_S
+            waits = [
+                asyncio.create_task(self._ended_within(left_s)),
+                asyncio.create_task(self._limit_changed.wait()),
+            ]
+            try:
+                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in waits:
+                    task.cancel()
+                await asyncio.gather(*waits, return_exceptions=True)
+            if waits[0] in done:
+                return
+
+    async def _follow(self, line: Line) -> None:
+        """Walk through the TwiML; an order from outside interrupts whatever runs."""
+        verbs = Verbs(self, line)
+        detection = self.call.order.detection
+        if detection is not None and not detection.is_async:
+            await self._verdict.wait()
+        params = [("AnsweredBy", self.call.answered_by or "")] if self.call.answered_by else []
+        action = await self._step(verbs, None, params)
+        while not isinstance(action, End):
+            step = asyncio.create_task(self._step(verbs, action, []))
+            order = asyncio.create_task(self._orders.get())
+            try:
+                await asyncio.wait({step, order}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (step, order):
+                    task.cancel()
+                await asyncio.gather(step, order, return_exceptions=True)
+            action = self._obey(order.result()) if not order.cancelled() else step.result()
+        self.carrier.state.log.add("call", "ends", {"call": self.call.sid, "by": action.reason})
+        self.hang_up()
+
+    def _obey(self, order: Fetch | str) -> Action:
+        if isinstance(order, str):
+            return self._read(order.encode(), "")
+        return self._machine.go_to(order.url, order.method)
+
+    async def _step(self, verbs: Verbs, action: Action | None, params: Params) -> Action:
+        if action is None:
+            try:
+                return self._machine.start(tuple(params))
+            except twiml.TwimlError as exc:
+                return self._failed(exc.code, str(exc))
+        if isinstance(action, Do):
+            result = await verbs.run(action.verb)
+            return self._machine.finished(tuple(result))
+        assert isinstance(action, Fetch)  # noqa: S101
+        return await self._fetch(action)
+
+    async def _fetch(self, fetch: Fetch) -> Action:
+        kind = "fallback" if fetch.is_fallback else "voice"
+        params = [*self.call.params(), *fetch.params]
+        if self.call.answered_by:
+            params.append(("AnsweredBy", self.call.answered_by))
+        hook = Hook(kind, fetch.url, params, fetch.method, to=self.call.to)
+        try:
+            reply = await self.carrier.sender.fetch(self.session, hook)
+        except WebhookError as exc:
+            return self._failed(exc.code, str(exc))
+        if reply.content_type.partition(";")[0].strip().lower() not in XML_TYPES:
+            return self._failed(12300, f"Content-Type {reply.content_type!r}")
+        return self._read(reply.body, reply.url)
+
+    def _read(self, body: bytes, url: str) -> Action:
+        try:
+            return self._machine.read(body, url)
+        except twiml.TwimlError as exc:
+            return self._failed(exc.code, str(exc))
+
+    def _failed(self, code: int, detail: str) -> Action:
+        self.carrier.warn(self.call, code, detail)
+        return self._machine.failed(code)
+
+    async def _detect(self, detection: Detection, behaviour: Behaviour, line: Line) -> None:
+        """Answering machine detection: the verdict, and its callback if it is asynchronous."""
+        clock, options = self.carrier.state.clock, self.carrier.state.options
+        began = clock.now()
+        is_machine = behaviour.answered_by == "machine"
+        wait_s = options.amd_machine_s if is_machine else options.amd_human_s
+        verdict = {"machine": "machine_start"}.get(behaviour.answered_by, behaviour.answered_by)
+        try:
+            async with asyncio.timeout(detection.timeout_s / clock.speed):
+                await clock.sleep(wait_s)
+                if is_machine and detection.mode == "DetectMessageEnd":
+                    await line.beeped.wait()
+                    verdict = "machine_end_beep"
+        except TimeoutError:
+            verdict = "unknown"
+        self.call.answered_by = verdict
+        self.call.touch(clock.utc())
+        self._verdict.set()
+        if not detection.is_async or detection.callback is None:
+            return
+        params = [
+            ("CallSid", self.call.sid),
+            ("AccountSid", self.call.account_sid),
+            ("AnsweredBy", verdict),
+            ("MachineDetectionDuration", str(round((clock.now() - began) * 1000))),
+        ]
+        hook = Hook("amd", detection.callback.url, params, detection.callback.method, self.call.to)
+        self.carrier.sender.notify(hook, ended=self.over.wait)
+
+    # --- reports ---------------------------------------------------------------------------------
+
+    def _advance(self, status: str) -> None:
+        if self.call.advance(status, self.carrier.state.clock.utc()):
+            self.carrier.state.log.add("call", status, {"call": self.call.sid, "to": self.call.to})
+            self._report(status)
+        if self.call.is_over:
+            self.over.set()
+
+    def _report(self, status: str) -> None:
+        callback = self.status_callback
+        event = {"in-progress": "answered"}.get(status, status)
+        event = "completed" if self.call.is_over else event
+        if callback is None or event not in callback.events:
+            self.first_report.set()
+            return
+        params = [*self.call.params(), *self._progress()]
+        self.call.sequence += 1
+        self._send(callback, params)
+
+    def _send(self, callback: Callback, params: Params) -> None:
+        hook = Hook("status", callback.url, params, callback.method, to=self.call.to)
+        if self.first_report.is_set():
+            self.carrier.sender.notify(hook, ended=self.over.wait)
+            return
+
+        async def first() -> None:
+            await self.carrier.sender.deliver(hook, self.over.wait)
+            self.first_report.set()
+
+        self.carrier.sender.spawn(first())
+
+    def _progress(self) -> Params:
+        call = self.call
+        params: Params = [
+            ("Timestamp", rfc2822(self.carrier.state.clock.utc()) or ""),
+            ("CallbackSource", "call-progress-events"),
+            ("SequenceNumber", str(call.sequence)),
+        ]
+        if call.answered_by:
+            params.append(("AnsweredBy", call.answered_by))
+        if call.is_over:
+            params += [
+                ("CallDuration", str(call.duration_s)),
+                ("SipResponseCode", str(call.sip_code or 200)),
+            ]
+        if call.status == "completed":
+            params.append(("Duration", str(call.minutes)))
+            params += self._recording_params()
+        if call.error_code:
+            params.append(("ErrorCode", str(call.error_code)))
+        return params
+
+    def _recording_params(self) -> Params:
+        if self.call.order.recording is None:
+            return []
+        recording: Any = self.carrier.recordings_of(self.call.sid)[0]
+        return [
+            ("RecordingUrl", recording.url),
+            ("RecordingSid", recording.sid),
+            ("RecordingDuration", str(recording.duration_s)),
+        ]
+
+    def replace_status_callback(self, url: str, method: str) -> None:
+        """A live call may be told to report elsewhere."""
+        old = self.status_callback or Callback(url, method)
+        self.status_callback = replace(old, url=url, method=method)
