@@ -1,0 +1,1 @@
+"""`make run`: the whole product against the sandbox, with one demonstration call."""
