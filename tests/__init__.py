@@ -1,0 +1,1 @@
+"""The tests: each folder is a category, `servers` and `worlds` are what they run against."""
