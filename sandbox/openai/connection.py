@@ -38,6 +38,7 @@ class Connection:
         self._waiting: asyncio.Queue[Effect | str | bytes] = asyncio.Queue(_MOST_WAITING)
         self._timer: asyncio.TimerHandle | None = None
         self._is_silent = False
+        self._is_hanging_up = False
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._ping_s = state.behaviour.ping_s / state.speed
@@ -57,6 +58,10 @@ class Connection:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            if self._is_hanging_up:
+                # Reading ends where closing begins. Cut off before the client has answered, its
+                # kernel might throw the close frame away unread.
+                await asyncio.wait({writer}, timeout=_SEND_S)
             for task in (writer, pings):
                 task.cancel()
             await asyncio.gather(writer, pings, return_exceptions=True)
@@ -151,6 +156,7 @@ class Connection:
     async def _write(self) -> None:
         while True:
             effect = await self._waiting.get()
+            self._is_hanging_up = isinstance(effect, HangUp)
             if isinstance(effect, Reset):
                 reset(self._request)
                 return
