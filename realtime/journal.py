@@ -346,3 +346,10 @@ def journal() -> Journal:
     if found is None:
         found = _journals[loop] = Journal(Path(settings.VAR_DIR) / "journal")
     return found
+
+
+async def close_journal() -> None:
+    """Stop the running event loop's journal, if it has one."""
+    found = _journals.pop(asyncio.get_running_loop(), None)
+    if found is not None:
+        await found.close()

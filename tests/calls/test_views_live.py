@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from socket import create_server
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from django.db import transaction
 from django.test import Client
 
 from calls import live
+from realtime.journal import close_journal
 from tests import servers
 from tests.calls.kit import at_once
 from tests.staff import VIEWER, make_user, signed_in
@@ -33,6 +35,14 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """No memory of failures and loops of earlier tests."""
     monkeypatch.setattr(live, "_silent_until", 0.0)
     monkeypatch.setattr(live, "_serving_loop", None)
+
+
+@pytest.fixture(autouse=True)
+async def _no_journal_left(settings: Any, tmp_path: Path) -> AsyncIterator[None]:
+    """The first knock on any door of a process starts its journal."""
+    settings.VAR_DIR = tmp_path
+    yield
+    await close_journal()
 
 
 @pytest.fixture

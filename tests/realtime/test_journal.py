@@ -370,8 +370,7 @@ async def test_the_first_request_of_any_kind_brings_in_what_was_left(
 
     assert answer["type"] == "http.response.start"
     await stored(call, "1")
-    await journals.journal().close()
-    journals._journals.clear()
+    await journals.close_journal()
 
 
 def _disk_full(segment: spill.Segment, lines: list[str]) -> None:
