@@ -218,6 +218,8 @@ def _store_sid(call: Call, sid: str) -> None:
         .update(
             twilio_sid=sid,
             lease_expires_at=None,
+            # Twilio's list lags behind: it is not asked about a call that it has only just made.
+            checked_at=timezone.now(),
             status=Case(
                 When(status__in=waiting, then=Value(Status.INITIATED.value)), default=F("status")
             ),

@@ -138,8 +138,9 @@ def _leave_to_a_person(call: Call, count: int, now: datetime) -> None:
         logger.error("call %s: %s", call.pk, detail)
         Call.objects.filter(pk=call.pk, end_detail="").update(end_detail=detail)
         progress.bump(call.pk)
-    began = call.claimed_at or call.created_at
-    if now > began + _longest(call) + GIVE_UP_AFTER:
+    # Since this attempt became unknown: the first one may lie hours back.
+    since = (call.lease_expires_at or now) - timedelta(seconds=settings.UNKNOWN_GRACE_S)
+    if now > since + _longest(call) + GIVE_UP_AFTER:
         progress.advance(
             call.pk,
             Status.FAILED,
@@ -172,9 +173,19 @@ def settle_at_twilio(call: Call, now: datetime) -> None:
         return
     if call.hangup_requested_at is not None:
         hang_up_at_twilio(call.pk)
-    elif call.claimed_at is not None and now > call.claimed_at + _longest(call) + OVERTIME:
+    elif _is_overdue(call, found, now):
         logger.error("call %s: is longer than it may be, ending it", call.pk)
         progress.request_hang_up(call.pk, reason=EndReason.MAX_DURATION)
+
+
+def _is_overdue(call: Call, found: gateway.TwilioCall, now: datetime) -> bool:
+    """Whether the phone has been in use longer than any conversation may take.
+
+    Counted from when Twilio began to dial. Before that a call may wait for hours, here for the end
+    of a pause or there for its turn, and disturb nobody.
+    """
+    began = found.started_at or call.answered_at
+    return began is not None and now > began + _longest(call) + OVERTIME
 
 
 def _apply(call: Call, found: gateway.TwilioCall, now: datetime) -> None:
@@ -200,7 +211,7 @@ def _apply(call: Call, found: gateway.TwilioCall, now: datetime) -> None:
 
 
 def _longest(call: Call) -> timedelta:
-    """The longest that a call may take from its claim to its end."""
+    """The longest that a call may take from its dialling to its end."""
     talk_s = Brief.from_json(call.brief).max_duration_s + gateway.TIME_LIMIT_MARGIN_S
     return timedelta(seconds=settings.RING_TIMEOUT_S + talk_s)
 

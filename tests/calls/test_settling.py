@@ -126,7 +126,8 @@ def test_of_two_calls_that_fit_a_person_must_choose(
     twilio: FakeTwilio, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither is taken, nothing is dialled, and staff are told once."""
-    call = unknown(lease_expires_at=timezone.now() - MINUTE)
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    call = unknown(claimed_at=an_hour_ago, lease_expires_at=timezone.now() - MINUTE)
     for _ in range(2):
         twilio.add_call(to=call.to_number)
 
@@ -263,13 +264,48 @@ def test_a_call_that_twilio_does_not_know_any_more_is_over(twilio: FakeTwilio) -
 
 def test_a_call_that_is_longer_than_it_may_be_is_hung_up(twilio: FakeTwilio) -> None:
     """[R18, G8] Should every other limit have failed."""
-    call = make_call(Status.IN_PROGRESS, claimed_at=timezone.now() - timedelta(hours=1))
-    twilio.add_call(sid=call.twilio_sid, status="in-progress")
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    call = make_call(Status.IN_PROGRESS, claimed_at=an_hour_ago)
+    began = format_datetime(an_hour_ago)
+    twilio.add_call(sid=call.twilio_sid, status="in-progress", start_time=began)
 
     settling.settle(timezone.now())
     settling.settle(timezone.now() + 2 * MINUTE)
 
     assert twilio.calls[call.twilio_sid or ""]["status"] == "completed"
+    assert row(call)["end_reason"] == EndReason.MAX_DURATION
+
+
+@pytest.mark.parametrize(
+    ("status", "began"),
+    [(Status.IN_PROGRESS, timedelta(minutes=-1)), (Status.INITIATED, None)],
+    ids=["it talks since a minute", "it waits at Twilio for its turn"],
+)
+def test_the_time_that_a_call_waited_is_not_held_against_it(
+    status: Status, began: timedelta | None, twilio: FakeTwilio
+) -> None:
+    """Throttled, or paused, an hour ago: what counts is how long the phone has been in use."""
+    now = timezone.now()
+    call = make_call(status, claimed_at=now - timedelta(hours=1))
+    started = None if began is None else format_datetime(now + began)
+    theirs = "queued" if began is None else "in-progress"
+    twilio.add_call(sid=call.twilio_sid, status=theirs, start_time=started)
+
+    settling.settle(now)
+
+    assert row(call)["hangup_requested_at"] is None
+    assert len(twilio.received) == 1
+
+
+def test_a_call_that_was_only_just_accepted_is_not_asked_about(twilio: FakeTwilio) -> None:
+    """What Twilio shows lags behind what it has accepted: it may not know the call yet."""
+    call = make_call(claimed_at=timezone.now() - timedelta(hours=1))
+    placing.place(call.pk)
+    placing.hang_up(call, by=None)
+
+    settling.settle(timezone.now() + timedelta(seconds=8))
+
+    assert [request.method for request in twilio.received] == ["POST"]
 
 
 def test_hanging_up_is_tried_until_it_succeeds(twilio: FakeTwilio) -> None:
