@@ -128,6 +128,12 @@ def place(call_id: UUID | str) -> None:
     if call is None:
         return
     failpoint("dial.after_claim")
+    if call.lease_expires_at is not None and timezone.now() >= call.lease_expires_at:
+        # This process stood still. By now Twilio may have been asked about the call, and another
+        # worker may dial it.
+        logger.warning("call %s: claimed too long ago to be dialled", call.pk)
+        give_back(call, 0)
+        return
     try:
         sid = gateway.dial(call)
     except gateway.Throttled as exc:
@@ -199,6 +205,11 @@ def lease() -> timedelta:
 
 
 def _still_allowed(call: Call, now: datetime) -> bool:
+    if call.hangup_requested_at is not None:
+        # Asked for while an earlier attempt was under way; whoever gave the call back was killed
+        # before cancelling it, or overtaken.
+        progress.advance(call.pk, Status.CANCELED, at=now, key="canceled")
+        return False
     if DoNotCall.objects.filter(phone=call.to_number).exists():
         _forbid(call, Status.BLOCKED, "The number is on the do-not-call list.", now)
         return False

@@ -347,7 +347,10 @@ def request_hang_up(
         if call.state is Status.QUEUED:
             at = timezone.now()
             data = {"by": getattr(by, "pk", None)}
-            Call.objects.filter(pk=call.pk).update(hangup_requested_at=at, hangup_requested_by=by)
+            # Who asked first stays: the call may have been given back meanwhile.
+            Call.objects.filter(pk=call.pk, hangup_requested_at=None).update(
+                hangup_requested_at=at, hangup_requested_by=by
+            )
             return advance(call.pk, Status.CANCELED, at=at, key="canceled", data=data)
         answered = call.state is Status.IN_PROGRESS
         _want_hang_up(call, reason if answered else EndReason.CANCELED, by=by)

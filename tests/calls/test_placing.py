@@ -186,6 +186,49 @@ def test_a_call_whose_end_was_asked_for_while_it_was_dialled_is_cancelled() -> N
 
 
 @pytest.mark.django_db
+def test_a_call_whose_end_was_asked_for_is_not_dialled_though_nobody_cancelled_it(
+    twilio: FakeTwilio,
+) -> None:
+    """[A22] The worker that gave it back was killed before it could."""
+    call = make_call(hangup_requested_at=timezone.now(), end_reason=EndReason.CANCELED)
+
+    placing.place(call.pk)
+
+    assert (status_of(call), row(call)["end_reason"]) == (Status.CANCELED, EndReason.CANCELED)
+    assert twilio.created == []
+
+
+@pytest.mark.django_db
+def test_who_asked_for_the_end_is_remembered(django_user_model: Any) -> None:
+    user = django_user_model.objects.create_user("sam")
+    call = make_call()
+    claimed = placing.claim(call.pk)
+    assert claimed is not None
+    placing.hang_up(claimed, by=user)
+
+    placing.give_back(claimed, 0)
+
+    assert row(call)["hangup_requested_by_id"] == user.pk
+
+
+@pytest.mark.django_db
+def test_a_worker_that_stood_still_after_its_claim_does_not_dial(
+    twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[A1] By now another may: its claim is over, and the call may have been queued again."""
+    call = make_call()
+    with monkeypatch.context() as patch:
+        patch.setattr(placing, "lease", timedelta)
+
+        placing.place(call.pk)
+
+    assert twilio.created == []
+    assert (status_of(call), row(call)["dial_attempts"]) == (Status.QUEUED, 0)
+    placing.place(call.pk)
+    assert len(twilio.created) == 1
+
+
+@pytest.mark.django_db
 def test_a_worker_that_was_overtaken_gives_nothing_back() -> None:
     call = make_call()
     claimed = placing.claim(call.pk)
