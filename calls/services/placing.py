@@ -297,6 +297,7 @@ def requeue(call: Call, now: datetime) -> bool:
             call.pk,
             Status.FAILED,
             at=now,
+            key="guess:failed",
             guess=True,
             end_reason=EndReason.INTERNAL_ERROR,
             end_detail=f"Dialling was tried {call.dial_attempts} times and never came through."

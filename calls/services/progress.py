@@ -30,21 +30,10 @@ logger = logging.getLogger(__name__)
 
 MAX_QUARANTINED: Final = 1000
 # Twilio's words that are not ours.
+_ONLY_OURS: Final = {Status.DIALING, Status.UNKNOWN, Status.BLOCKED, Status.EXPIRED}
 _TWILIO_STATUS: Final = {
+    **{status.value: status for status in Status if status not in _ONLY_OURS},
     "queued": Status.INITIATED,
-    **{
-        s.value: s
-        for s in (
-            Status.INITIATED,
-            Status.RINGING,
-            Status.IN_PROGRESS,
-            Status.COMPLETED,
-            Status.BUSY,
-            Status.NO_ANSWER,
-            Status.FAILED,
-            Status.CANCELED,
-        )
-    },
 }
 _TIME_OF: Final = {
     Status.INITIATED: "initiated_at",
@@ -106,12 +95,14 @@ def advance(
     key: str = "",
     data: Mapping[str, Any] | None = None,
     guess: bool = False,
+    exact: bool = False,
     **facts: Unpack[Facts],
 ) -> bool:
     """Apply a report that the call reached `status` at `at`; True if the status moved.
 
     `key` names the report, so that a repetition changes nothing (default: one report per status).
     `guess` marks a terminal status that Twilio has not confirmed: its own report replaces it.
+    `exact` marks Twilio's own time of the change: it replaces what we took for that time.
     """
     with transaction.atomic():
         call = Call.objects.select_for_update().filter(pk=call_id).first()
@@ -122,7 +113,10 @@ def advance(
         note = "" if moves else _why_not(call.state, status)
         if not note_event(call, key or f"status:{status}", "status", at=at, data=data, note=note):
             return False
-        changes = _changes(call, status, at, facts, replaces=replaces)
+        changes = _without_guess(call) if replaces else {}
+        if guess and call.end_reason not in _INFERRED:
+            facts.pop("end_reason", None)  # what is known counts for more
+        changes |= _changes(call, status, at, facts, replaces=replaces, exact=exact)
         if moves:
             changes |= {"status": status, "end_is_guess": guess and status.is_terminal}
         from_ = TERMINAL if replaces else may_follow(status) if moves else frozenset(Status)
@@ -147,8 +141,18 @@ def _why_not(current: Status, reported: Status) -> str:
     return "late"
 
 
+def _without_guess(call: Call) -> dict[str, Any]:
+    """Take back why a guess believed that the call had ended; others who told why knew it."""
+    if call.conversation_ended_at is not None:
+        return {}
+    call.end_detail = ""
+    if call.end_reason == EndReason.INTERNAL_ERROR:
+        call.end_reason = ""
+    return {"end_reason": call.end_reason, "end_detail": call.end_detail}
+
+
 def _changes(
-    call: Call, status: Status, at: datetime, facts: Facts, *, replaces: bool
+    call: Call, status: Status, at: datetime, facts: Facts, *, replaces: bool, exact: bool
 ) -> dict[str, Any]:
     """The columns that a report fills: those still empty, unless it replaces a guess."""
     if status.is_terminal and call.state.is_terminal and call.state != status and not replaces:
@@ -156,16 +160,18 @@ def _changes(
     found: dict[str, Any] = {
         name: value for name, value in facts.items() if value not in ("", None)
     }
-    if column := _TIME_OF.get(status):
+    column = _TIME_OF.get(status, "")
+    if column:
         found[column] = at
     if status.is_terminal:
         reason = _reason(call, status, found.pop("end_reason", None))
         if reason != call.end_reason:
             found["end_reason"] = reason
+    final = {"end_reason", column if exact else ""}
     return {
         name: value
         for name, value in found.items()
-        if replaces or name == "end_reason" or getattr(call, name) in ("", None)
+        if replaces or name in final or getattr(call, name) in ("", None)
     }
 
 
@@ -220,6 +226,8 @@ def _store_sid(call: Call, sid: str) -> None:
             lease_expires_at=None,
             # Twilio's list lags behind: it is not asked about a call that it has only just made.
             checked_at=timezone.now(),
+            # What staff were told while nobody knew which call it was.
+            end_detail="",
             status=Case(
                 When(status__in=waiting, then=Value(Status.INITIATED.value)), default=F("status")
             ),
@@ -251,8 +259,9 @@ def report_status(call: Call, params: Mapping[str, str]) -> bool:
         return False
     ended = _end_facts(params) if status.is_terminal else Facts()
     # A request for TwiML says the status too, but not since when: it must not pass for the report.
-    source = "status" if "Timestamp" in params else "twiml"
-    return advance(call.pk, status, at=at, key=f"{source}:{word}", data=params, **ended)
+    exact = "Timestamp" in params
+    key = f"{'status' if exact else 'twiml'}:{word}"
+    return advance(call.pk, status, at=at, key=key, data=params, exact=exact, **ended)
 
 
 def _end_facts(params: Mapping[str, str]) -> Facts:

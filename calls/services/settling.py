@@ -197,8 +197,10 @@ def _apply(call: Call, found: gateway.TwilioCall, now: datetime) -> None:
         return
     times = {Status.IN_PROGRESS: found.started_at, Status.INITIATED: found.created_at}
     at = times.get(status) or (found.ended_at if status.is_terminal else None) or now
-    if status.is_terminal and status is Status.COMPLETED and found.started_at is not None:
-        Call.objects.filter(pk=call.pk, answered_at=None).update(answered_at=found.started_at)
+    if status is Status.COMPLETED and found.ended_at and found.duration_s is not None:
+        # Its start is when Twilio dialled; the duration counts from the answer.
+        answered_at = found.ended_at - timedelta(seconds=found.duration_s)
+        Call.objects.filter(pk=call.pk, answered_at=None).update(answered_at=answered_at)
     progress.advance(
         call.pk,
         status,

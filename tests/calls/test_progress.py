@@ -67,6 +67,40 @@ def test_any_order_of_the_same_reports_leaves_the_same_call(
     assert finals[0]["revision"] == 4
 
 
+def test_a_request_for_twiml_among_the_reports_leaves_the_same_call_too() -> None:
+    """[B7] It says that the call was answered, but not when: Twilio's own time counts."""
+    finals = []
+
+    for order in itertools.permutations(range(4)):
+        call = make_call(Status.INITIATED)
+        twiml = report(call, "in-progress")
+        del twiml["Timestamp"]
+        reports = [
+            twiml,
+            report(call, "ringing", second=-50),
+            report(call, "in-progress", second=-40),
+            report(call, "completed", second=-10, CallDuration="30"),
+        ]
+        for n in order:
+            progress.report_status(call, reports[n])
+        found = row(call)
+        talked = found["ended_at"] - found["answered_at"]
+        rang = found["answered_at"] - found["ringing_at"]
+        finals.append((found["status"], talked.total_seconds(), rang.total_seconds()))
+
+    assert set(finals) == {("completed", 30, 10)}
+
+
+def test_without_a_report_of_the_answer_the_request_for_twiml_is_one() -> None:
+    call = make_call(Status.RINGING)
+    twiml = report(call, "in-progress")
+    del twiml["Timestamp"]
+
+    progress.report_status(call, twiml)
+
+    assert row(call)["answered_at"] is not None
+
+
 def test_a_repeated_report_changes_nothing() -> None:
     """[B4] Also the ten thousandth time."""
     call = make_call(Status.INITIATED)

@@ -12,8 +12,17 @@ from django.utils import timezone
 
 from calls.core.lifecycle import AT_TWILIO, EndReason, Status
 from calls.models import Call, DialingPause
-from calls.services import placing, settling
-from tests.calls.kit import FakeTwilio, error, make_call, resource, row, status_of
+from calls.services import placing, progress, settling
+from tests.calls.kit import (
+    FakeTwilio,
+    error,
+    make_call,
+    new_sid,
+    report,
+    resource,
+    row,
+    status_of,
+)
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
@@ -93,7 +102,7 @@ def test_a_call_that_is_over_already_when_it_is_found_ends_with_all_its_facts(
     twilio.add_call(
         to=call.to_number,
         status="completed",
-        start_time=format_datetime(now - timedelta(seconds=40)),
+        start_time=format_datetime(now - timedelta(seconds=55)),
         end_time=format_datetime(now),
         duration="40",
         answered_by="human",
@@ -260,6 +269,60 @@ def test_a_call_that_twilio_does_not_know_any_more_is_over(twilio: FakeTwilio) -
 
     found = row(call)
     assert (found["status"], found["end_is_guess"]) == ("failed", True)
+
+
+@pytest.mark.parametrize("ending", ["completed", "failed"])
+def test_what_was_guessed_is_taken_back_when_twilio_reports_the_end(
+    ending: str, twilio: FakeTwilio
+) -> None:
+    """[B7] The status, and why it was believed."""
+    guessed, told = make_call(Status.IN_PROGRESS), make_call(Status.IN_PROGRESS)
+    settling.settle_at_twilio(guessed, timezone.now())
+    assert row(guessed)["end_reason"] == EndReason.INTERNAL_ERROR
+
+    facts = {"CallDuration": "9", "SipResponseCode": "200"}
+    for call in (guessed, told):
+        progress.report_status(call, report(call, ending, **facts))
+
+    names = ("status", "end_reason", "end_detail", "end_is_guess", "duration_s", "sip_code")
+    assert [row(guessed)[name] for name in names] == [row(told)[name] for name in names]
+
+
+def test_a_guess_does_not_overrule_what_is_known(twilio: FakeTwilio) -> None:
+    call = make_call(Status.IN_PROGRESS)
+    placing.hang_up(call, by=None)
+
+    settling.settle(timezone.now() + MINUTE)
+
+    assert (row(call)["status"], row(call)["end_reason"]) == ("failed", EndReason.STAFF_HUNG_UP)
+
+
+def test_a_dial_given_up_after_many_tries_may_still_turn_out_to_have_failed_by_itself(
+    twilio: FakeTwilio,
+) -> None:
+    """[B7] A late report of the last try is no repetition of our guess."""
+    call = unknown(dial_attempts=placing.MAX_DIAL_ATTEMPTS, lease_expires_at=timezone.now())
+    settling.settle(timezone.now() + MINUTE)
+    assert row(call)["end_is_guess"]
+    call.twilio_sid = new_sid()
+    progress.bind(call.token, call.twilio_sid)
+
+    progress.report_status(call, report(call, "failed", SipResponseCode="404"))
+
+    found = row(call)
+    assert (found["end_is_guess"], found["end_detail"]) == (False, "The number is not in service.")
+
+
+def test_staff_need_not_choose_any_more_once_twilio_names_the_call(twilio: FakeTwilio) -> None:
+    call = unknown()
+    for _ in range(2):
+        twilio.add_call(to=call.to_number)
+    settling.settle(timezone.now())
+    assert row(call)["end_detail"]
+
+    progress.bind(call.token, new_sid())
+
+    assert row(call)["end_detail"] == ""
 
 
 def test_a_call_that_is_longer_than_it_may_be_is_hung_up(twilio: FakeTwilio) -> None:
