@@ -7,6 +7,7 @@ calls at Twilio whose callbacks were lost, asked for by SID.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -43,20 +44,31 @@ def settle(now: datetime) -> None:
     """Mend what lost answers, lost callbacks and lost workers have left behind."""
     _give_up_expired_leases(now)
     _finish_what_ended(now)
+    for calls, every, ask in (
+        (_unknown(), ASK_UNKNOWN_EVERY, settle_unknown),
+        (_ending(), ASK_ENDING_EVERY, settle_at_twilio),
+        (_at_twilio(), ASK_LIVE_EVERY, settle_at_twilio),
+    ):
+        for call in _take(calls, now, every):
+            if not _asked(ask, call, now):
+                return
+
+
+def _asked(ask: Callable[[Call, datetime], None], call: Call, now: datetime) -> bool:
+    """Ask about one call; False if to ask about others would be in vain as well."""
     try:
-        for call in _take(_unknown(), now, ASK_UNKNOWN_EVERY):
-            settle_unknown(call, now)
-        for call in _take(_ending(), now, ASK_ENDING_EVERY):
-            settle_at_twilio(call, now)
-        for call in _take(_at_twilio(), now, ASK_LIVE_EVERY):
-            settle_at_twilio(call, now)
+        ask(call, now)
     except (gateway.Throttled, gateway.OutcomeUnknown) as exc:
         # Every further question would cost the same timeout: the next tick asks again.
         logger.warning("Twilio does not answer, settling goes on later: %s", exc)
+        return False
     except gateway.Rejected as exc:
-        if not exc.is_account_problem:
-            raise
-        placing.pause_dialling(str(exc.code or exc.http_status), str(exc.explanation))
+        if exc.is_account_problem:
+            placing.pause_dialling(str(exc.code or exc.http_status), str(exc.explanation))
+            return False
+        # The others must not wait for a call that Twilio will not tell about.
+        logger.error("call %s: Twilio does not tell about it: %s", call.pk, exc)  # noqa: TRY400
+    return True
 
 
 def _unknown() -> QuerySet[Call]:

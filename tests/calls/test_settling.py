@@ -415,6 +415,21 @@ def test_while_twilio_is_away_it_is_asked_once_a_round_and_nothing_changes(
     assert [row(call, "checked_at") for call in calls] == before
 
 
+def test_a_call_that_twilio_will_not_tell_about_does_not_keep_the_others_waiting(
+    twilio: FakeTwilio, caplog: pytest.LogCaptureFixture
+) -> None:
+    """[A28] Nor does it end the task."""
+    calls = [make_call(Status.IN_PROGRESS) for _ in range(3)]
+    for call in calls:
+        twilio.add_call(sid=call.twilio_sid, status="completed")
+    twilio.will((400, error(20001, "Bad request", 400)))
+
+    settling.settle(timezone.now() + 2 * MINUTE)
+
+    assert sorted(status_of(call) for call in calls) == ["completed", "completed", "in-progress"]
+    assert "does not tell about it" in caplog.text
+
+
 def test_a_problem_of_the_account_found_while_settling_pauses_dialling(
     twilio: FakeTwilio,
 ) -> None:
