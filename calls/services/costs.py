@@ -136,10 +136,10 @@ def _talked_s(call: Call, now: datetime) -> float:
 
 
 def _stream_minutes(call: Call, minutes: int) -> int:
-    if call.stream_opened_at is None:
-        return 0
+    # One that was offered and never opened costs nothing; those before it did.
+    opened = call.stream_generation - (call.stream_opened_at is None)
     # Each further stream of the same call begins a minute of its own.
-    return minutes + max(0, call.stream_generation - 1)
+    return minutes + opened - 1 if opened > 0 else 0
 
 
 def _recorded_minutes(call: Call, minutes: int) -> int:

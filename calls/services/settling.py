@@ -21,7 +21,7 @@ from calls.core.brief import Brief
 from calls.core.lifecycle import AT_TWILIO, EndReason, Status
 from calls.kicks import kick_on_commit
 from calls.models import Call
-from calls.services import placing, progress
+from calls.services import costs, placing, progress
 
 logger = logging.getLogger(__name__)
 
@@ -278,5 +278,7 @@ def _ask_price(call: Call) -> bool:
         Call.objects.filter(pk=call.pk, twilio_price=None).update(
             twilio_price=found.price, twilio_price_unit=found.price_unit
         )
-        progress.bump(call.pk)
+        # What is stored as the call's cost holds the bill, whether that or the recording came last.
+        if not costs.refresh_estimate(call.pk):
+            progress.bump(call.pk)
     return True

@@ -120,6 +120,14 @@ def test_a_resumed_call_pays_for_each_stream() -> None:
     assert amounts(call)["Media stream"] == Decimal("0.0308")
 
 
+def test_a_stream_that_was_offered_and_never_came_is_not_paid_for_but_those_before_it_are() -> None:
+    lost = make_call(stream_generation=2, stream_opened_at=None)
+    never = make_call(stream_generation=1, stream_opened_at=None)
+
+    assert amounts(lost)["Media stream"] == Decimal("0.0220")
+    assert "Media stream" not in amounts(never)
+
+
 @pytest.mark.parametrize(
     ("status", "duration_ms", "amount"),
     [("ready", 61_000, "0.0050"), ("pending", None, "0.0125"), ("absent", None, None)],

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from calls.core.lifecycle import AT_TWILIO, EndReason, Status
 from calls.models import Call, DialingPause
-from calls.services import placing, progress, settling
+from calls.services import costs, placing, progress, settling
 from tests.calls.kit import (
     FakeTwilio,
     error,
@@ -462,6 +462,24 @@ def test_the_price_is_asked_for_until_twilio_has_set_it(twilio: FakeTwilio) -> N
     assert without is None
     assert (found["twilio_price"], found["twilio_price_unit"]) == (Decimal("0.02800"), "USD")
     assert len(twilio.received) == 2
+
+
+@pytest.mark.parametrize("billed_first", [True, False])
+def test_the_stored_cost_holds_the_bill_whatever_came_last(
+    billed_first: bool, twilio: FakeTwilio
+) -> None:
+    call = ended(MINUTE, answered_at=timezone.now() - 2 * MINUTE)
+    twilio.add_call(sid=call.twilio_sid, status="completed", price="-5.00000")
+    if not billed_first:
+        costs.refresh_estimate(call.pk)
+
+    settling.ask_prices(timezone.now())
+    if billed_first:
+        costs.refresh_estimate(call.pk)
+
+    total = costs.total(costs.lines(Call.objects.get(pk=call.pk))).amount
+    assert row(call)["estimated_cost"] == total
+    assert total > 5
 
 
 def test_after_a_day_nobody_asks_any_more(twilio: FakeTwilio) -> None:
