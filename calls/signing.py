@@ -47,12 +47,16 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 # --- Addresses ----------------------------------------------------------------------------------
-def public_url(name: str, *, call_token: str | None = None, retries: bool = False) -> str:
-    """The address at which Twilio reaches the view `name`.
+def public_url(
+    name: str, *, call_token: str | None = None, stream: int | None = None, retries: bool = False
+) -> str:
+    """The address at which Twilio reaches the view `name`, about a call and one of its streams.
 
     `retries` adds the fragment that asks Twilio to repeat a delivery that failed.
     """
-    query = "" if call_token is None else "?" + urlencode({"call": call_token})
+    about = {"call": call_token, "stream": stream}
+    fields = urlencode({key: value for key, value in about.items() if value is not None})
+    query = fields and f"?{fields}"
     return settings.PUBLIC_BASE_URL + reverse(name) + query + (RETRIES if retries else "")
 
 

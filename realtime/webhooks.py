@@ -6,6 +6,7 @@ Source: Twilio, TwiML `<Connect>`, `<Stream>`, `<Redirect>`, `<Say>`.
 from __future__ import annotations
 
 import logging
+import re
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -43,12 +44,15 @@ def resume(request: HttpRequest) -> HttpResponse:
     if request.POST["CallStatus"] != "in-progress":
         return _twiml(_hang_up())  # nobody is there any more
     before = call.stream_generation
-    token = streams.offer_resume(call)
+    ended = _stream_of(request, otherwise=before)
+    token = streams.offer_resume(call, after=ended)
     if token is not None:
         is_repeated = call.stream_generation == before
         logger.warning("call %s: the stream was lost; resuming", call.pk)
         return _twiml(_connect(call, token, pause=is_repeated))
     call.refresh_from_db()
+    if streams.is_old_news(call, ended):
+        return _twiml(_hang_up())  # sent again by somebody: the call has gone on without it
     if streams.may_talk(call):
         logger.error("call %s: the stream was lost for good", call.pk)
         progress.end_conversation(
@@ -78,6 +82,12 @@ def stream_status(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204)
 
 
+def _stream_of(request: HttpRequest, *, otherwise: int) -> int:
+    """The stream behind which this address stood in the TwiML."""
+    generation = request.GET.get("stream", "")
+    return int(generation) if re.fullmatch(r"[0-9]{1,4}", generation) else otherwise
+
+
 def _connect(call: Call, token: str, *, pause: bool = False) -> VoiceResponse:
     response = VoiceResponse()
     if pause:
@@ -93,7 +103,8 @@ def _connect(call: Call, token: str, *, pause: bool = False) -> VoiceResponse:
     stream.parameter(name="token", value=token)
     response.append(connect)
     # Reached when the stream ends, however it ends.
-    response.redirect(public_url("twilio-resume", call_token=call.token), method="POST")
+    after = public_url("twilio-resume", call_token=call.token, stream=call.stream_generation)
+    response.redirect(after, method="POST")
     return response
 
 

@@ -65,11 +65,13 @@ def offer(call: Call) -> str | None:
     return _offer(call, from_generation=0)
 
 
-def offer_resume(call: Call) -> str | None:
+def offer_resume(call: Call, *, after: int | None = None) -> str | None:
     """A token for a call whose stream was lost, or None when it has to end.
 
-    Asked again before that stream is opened: the same token. Whoever asks after it was opened says
-    that it is lost, also where we have not noticed; its successor, once opened, fences it off.
+    `after` is the generation of the lost stream (default: the current one). Asked again before its
+    successor is opened: the same token; later it is old news, and mints nothing. Whoever asks after
+    the current one says that it is lost, also where we have not noticed; its successor, once
+    opened, fences it off.
     """
     with transaction.atomic():
         locked = Call.objects.select_for_update().get(pk=call.pk)
@@ -79,6 +81,8 @@ def offer_resume(call: Call) -> str | None:
             return None
         if _is_awaited(locked, REPEAT_FOR):
             return stream_token(locked, generation)
+        if after is not None and is_old_news(locked, after):
+            return None
         if locked.stream_opened_at is not None:
             _note_closed(locked)
         if generation >= MAX_GENERATIONS or _failed_quickly_twice(locked):
@@ -122,6 +126,11 @@ def _is_awaited(call: Call, lifetime: timedelta) -> bool:
         and call.stream_offered_at is not None
         and timezone.now() < call.stream_offered_at + lifetime
     )
+
+
+def is_old_news(call: Call, generation: int) -> bool:
+    """Whether the call has left the stream of this `generation` behind."""
+    return generation < call.stream_generation
 
 
 def is_superseded(call_id: str, generation: int) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+import time_machine
 from django.conf import settings
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
+from django.utils import timezone
 
 from calls.core.lifecycle import EndReason, Status
 from calls.models import Call, QuarantinedEvent
@@ -23,7 +26,9 @@ pytestmark = pytest.mark.django_db
 
 def post(path: str, call: Call | None, *, secret: str | None = None, **fields: Any) -> Any:
     """A signed webhook as Twilio sends it."""
+    stream = fields.pop("stream", None)
     query = "" if call is None else f"?call={call.token}"
+    query += "" if stream is None else f"&stream={stream}"
     params = {
         "CallSid": call.twilio_sid if call else "CA" + "0" * 32,
         "AccountSid": settings.TWILIO_ACCOUNT_SID,
@@ -61,7 +66,7 @@ def test_an_answered_call_is_connected_to_a_stream_that_may_be_resumed() -> None
     assert parameters["callSid"] == call.twilio_sid
     assert parameters["token"] == streams.stream_token(call, 1)
     assert redirect.text is not None
-    assert redirect.text.endswith(f"/api/twilio/resume?call={call.token}")
+    assert redirect.text.endswith(f"/api/twilio/resume?call={call.token}&stream=1")
     call.refresh_from_db()
     assert (call.status, call.answered_at is not None) == (Status.IN_PROGRESS, True)
 
@@ -156,6 +161,32 @@ def test_a_repeated_request_gets_the_same_stream_after_a_moment() -> None:
     assert names(again) == ["Pause", "Connect", "Redirect"]
     parameters = {p.get("name"): p.get("value") for p in verbs(again)[1][0]}
     assert parameters["token"] == streams.stream_token(call, 2)
+
+
+def test_a_captured_request_to_resume_is_of_no_use_once_the_call_goes_on() -> None:
+    """[B4] However often and however late it is sent again: no new token, and the call lives on."""
+    call = streaming()
+    post("/api/twilio/resume", call, stream=1)
+    call.refresh_from_db()
+    opened = streams.open_stream(
+        call_sid=call.twilio_sid or "",
+        account_sid=settings.TWILIO_ACCOUNT_SID,
+        stream_sid="MZ" + uuid.uuid4().hex,
+        token=streams.stream_token(call, 2),
+    )
+    assert isinstance(opened, streams.OpenedStream)
+    before = Call.objects.filter(pk=call.pk).values().get()
+
+    answers = []
+    for minute in range(8):
+        with time_machine.travel(timezone.now() + timedelta(minutes=minute)):
+            answers.append(names(post("/api/twilio/resume", call, stream=1)))
+
+    assert answers == [["Hangup"]] * 8
+    assert Call.objects.filter(pk=call.pk).values().get() == before
+    with time_machine.travel(timezone.now() + timedelta(minutes=1)):
+        lost = post("/api/twilio/resume", call, stream=2)
+    assert names(lost) == ["Connect", "Redirect"]
 
 
 @pytest.mark.parametrize("status", ["completed", "ringing", "failed"])
