@@ -41,6 +41,8 @@ _ROUNDING_MS: Final = 1500
 _INAUDIBLE: Final = 32
 # A passing fault does not send the wrong thing three times.
 _DOUBTS: Final = 3
+# Who has not asked for a day, and then asks once, has not asked for a day.
+_LEAST_TRIES: Final = 3
 _LEASE: Final = timedelta(seconds=30)
 _PUBLISHING_LEASE: Final = timedelta(seconds=120)
 _RENEW_EVERY_S: Final = 5.0
@@ -86,10 +88,11 @@ def fetch(recording_id: int) -> bool:
     except Unusable as exc:
         _reject(claim, exc)
     except Doubtful as exc:
-        if claim.attempt >= _DOUBTS:
+        doubts = claim.recording.doubts + 1
+        if doubts >= _DOUBTS:
             _reject(claim, exc)
         else:
-            _park(claim, exc)
+            _park(claim, exc, doubts=doubts)
     except Later as exc:
         _park(claim, exc)
     return False
@@ -244,10 +247,14 @@ def _reject(claim: _Claim, exc: Later | Unusable) -> None:
     services.conclude(claim.recording.pk, RecordingStatus.REJECTED, str(exc), exc.code)
 
 
-def _park(claim: _Claim, exc: Later) -> None:
-    """Try again after a pause, unless a day has passed."""
+def _park(claim: _Claim, exc: Later, **changes: Any) -> None:
+    """Try again after a pause, unless a day has passed in vain.
+
+    What waits for a person to mend something waits as long as that takes: Twilio has the recording.
+    """
     now = timezone.now()
-    if claim.recording.created_at < now - services.GIVE_UP_AFTER and claim.attempt >= _DOUBTS:
+    is_old = claim.recording.created_at < now - services.GIVE_UP_AFTER
+    if is_old and claim.attempt >= _LEAST_TRIES and not exc.needs_a_person:
         problem = f"Given up after a day. {exc}"
         services.conclude(claim.recording.pk, RecordingStatus.FAILED, problem, exc.code)
         return
@@ -261,6 +268,7 @@ def _park(claim: _Claim, exc: Later) -> None:
             lease_expires_at=None,
             problem=str(exc)[:300],
             error_code=exc.code[:16],
+            **changes,
         )
         if is_news:
             progress.bump(claim.call.pk)

@@ -46,6 +46,8 @@ class Recording(models.Model):
     problem = models.CharField(max_length=300, blank=True)
     error_code = models.CharField(max_length=16, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
+    # How often something else came in place of the audio.
+    doubts = models.PositiveSmallIntegerField(default=0, db_default=0)
     not_before = models.DateTimeField(default=timezone.now)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

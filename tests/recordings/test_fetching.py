@@ -264,6 +264,23 @@ def test_the_wrong_thing_is_doubted_at_first_and_rejected_if_it_repeats(
     assert files_of(recording) == []
 
 
+@in_one_transaction
+def test_one_wrong_thing_after_a_long_wait_is_a_passing_fault_too(twilio: FakeTwilio) -> None:
+    """[E3, E4] What counts is how often something wrong came, not how often we asked."""
+    recording = announced(twilio)
+    waits = [fake_twilio.status(404), fake_twilio.status(503), fake_twilio.cut(talk(), 9000)]
+    wrong = [fake_twilio.body(HTML), fake_twilio.without_length(talk()[:-16_000])]
+    twilio.answers = [*waits, *wrong]
+
+    for _ in twilio.answers.copy():
+        assert not again(recording)
+        assert state(recording)[0] == "pending"
+
+    assert again(recording)
+    assert state(recording) == ("ready", "")
+    assert stored(recording) == talk()
+
+
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
@@ -319,6 +336,28 @@ def test_a_full_disk_parks_the_recording_and_is_reported(
     assert state(recording) == ("pending", "The disk for recordings is full. Make room.")
     assert twilio.asked_for(".wav") == []
     assert "ERROR" in {record.levelname for record in caplog.records}
+    assert again(recording)
+
+
+@in_one_transaction
+def test_what_waits_for_somebody_to_mend_it_is_never_given_up(
+    twilio: FakeTwilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[E5, E8] A disk that is full over the weekend costs no recording: Twilio still has it."""
+    recording = announced(twilio)
+    Recording.objects.filter(pk=recording.pk).update(
+        created_at=timezone.now() - timedelta(days=3), attempts=50
+    )
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+        assert not again(recording)
+    full = state(recording)
+    twilio.answers = [fake_twilio.status(401)]
+    assert not again(recording)
+
+    assert full == ("pending", "The disk for recordings is full. Make room.")
+    assert state(recording)[0] == "pending"
     assert again(recording)
 
 
