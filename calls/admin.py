@@ -37,6 +37,7 @@ from calls.models import (
     Turn,
 )
 from calls.services import placing
+from calls.services.recipients import end_calls_to
 
 
 @admin.register(Agent)
@@ -296,9 +297,11 @@ class DoNotCallAdmin(StaffAdmin[DoNotCall]):
     empty_text = "Numbers on this list are never called, by any agent, for any purpose."
 
     def save_model(self, request: HttpRequest, obj: DoNotCall, form: Any, change: bool) -> None:
-        if not change and isinstance(request.user, User):
-            obj.added_by = request.user
+        by = request.user if isinstance(request.user, User) else None
+        if not change:
+            obj.added_by = by
         super().save_model(request, obj, form, change)
+        end_calls_to(obj.phone, by=by)
 
 
 @admin.register(Price)

@@ -76,11 +76,16 @@ def forbid_calls(phone: str, *, by: User | None, reason: str = "") -> DoNotCall:
             phone=phone,
             defaults={"reason": clean_text(reason)[:200], "added_by": by},
         )
-        for call in Call.objects.filter(to_number=phone, status__in=LIVE):
-            progress.request_hang_up(call.pk, by=by)
+        end_calls_to(phone, by=by)
     if is_new:
         logger.info("a number was put on the do-not-call list")
     return entry
+
+
+def end_calls_to(phone: str, *, by: User | None) -> None:
+    """Cancel what waits to be dialled, and hang up what is live."""
+    for call in Call.objects.filter(to_number=phone, status__in=LIVE):
+        progress.request_hang_up(call.pk, by=by)
 
 
 def allow_calls(phone: str) -> bool:

@@ -31,7 +31,7 @@ from calls.models import (
     Recipient,
     Turn,
 )
-from tests.calls.kit import make_agent, make_call, make_recipient
+from tests.calls.kit import make_agent, make_call, make_recipient, row, status_of
 from tests.calls.test_views_calls import HOSTILE, dangers_in
 from tests.staff import signed_in
 
@@ -298,6 +298,19 @@ def test_do_not_call_stores_one_spelling_and_who_added_it(admin: Client) -> None
     assert entry.phone == "+14155550199"
     assert entry.added_by is not None
     assert entry.added_by.username == "admin"
+
+
+def test_who_is_put_on_the_list_is_not_called_any_more_and_hung_up_on(admin: Client) -> None:
+    """[A22] What waits is cancelled, what is live ends."""
+    waiting, talking = make_call(Status.QUEUED), make_call(Status.IN_PROGRESS)
+    other = make_call(Status.QUEUED)
+
+    for call in (waiting, talking):
+        send(admin, "donotcall", {"phone": call.to_number, "reason": ""})
+
+    assert status_of(waiting) is Status.CANCELED
+    assert row(talking)["hangup_requested_at"] is not None
+    assert status_of(other) is Status.QUEUED
 
 
 def test_number_is_on_the_do_not_call_list_only_once(admin: Client) -> None:
