@@ -281,28 +281,32 @@ class Machine:
         self._base = ""
         self._asked: Fetch | None = None
         self._documents = 0
-        self._is_giving_up = False
+        self.warnings: tuple[str, ...] = ()
+        """What the last document held that nobody here understands (12200)."""
 
-    @property
-    def base(self) -> str:
-        """The address of the current document; relative addresses start there."""
-        return self._base
-
-    def start(self, params: tuple[tuple[str, str], ...] = ()) -> Action:
-        """The call was answered."""
+    def start(self) -> Action:
+        """The call was answered; raises twiml.TwimlError as `read` does."""
         if self._order.url is not None:
-            return self.go_to(self._order.url.url, self._order.url.method, params)
+            return self.go_to(self._order.url.url, self._order.url.method)
         return self.read(self._order.twiml.encode(), "")
 
     def go_to(self, url: str, method: str, params: tuple[tuple[str, str], ...] = ()) -> Action:
         """Leave everything and fetch a document."""
         self._verbs, self._current = [], None
-        self._asked = Fetch(urljoin(self._base, url), method, params)
+        self._asked = Fetch(self.absolute(url), method, params)
         return self._asked
+
+    def absolute(self, url: str) -> str:
+        """An address of the current document; one that makes no sense stays as it is."""
+        try:
+            return urljoin(self._base, url)
+        except ValueError:
+            return url
 
     def read(self, body: bytes, url: str) -> Action:
         """A document has arrived; raises twiml.TwimlError if it cannot be carried out."""
         document = twiml.parse(body)
+        self.warnings = document.warnings
         self._documents += 1
         if self._documents > MAX_DOCUMENTS:
             return End(f"{MAX_DOCUMENTS} documents were fetched: a loop")

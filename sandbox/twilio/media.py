@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
+import errno
 import json
 import random
 import socket
@@ -81,13 +81,18 @@ class MediaStream:
             return Ended(31920, f"HTTP {exc.status} instead of 101")
         except aiohttp.ClientSSLError as exc:
             return Ended(31910, str(exc))
+        except ValueError as exc:  # aiohttp.InvalidURL among them
+            return Ended(31923, str(exc))
         except (aiohttp.ClientError, OSError) as exc:
-            return Ended(31902, str(exc))
+            return Ended(_unreachable(exc), str(exc))
         started()
         return await self._converse(self._socket)
 
     def _problem(self) -> Ended | None:
-        parts = urlsplit(self._verb.url)
+        try:
+            parts = urlsplit(self._verb.url)
+        except ValueError:
+            parts = urlsplit("")
         if not parts.hostname or parts.scheme not in ("ws", "wss", "http", "https"):
             return Ended(31923, f"malformed URL {self._verb.url!r}")
         is_loopback = parts.hostname in ("localhost", "::1") or parts.hostname.startswith("127.")
@@ -334,6 +339,11 @@ class MediaStream:
         self._state.log.add("stream", what, where | data)
 
 
+def _unreachable(exc: aiohttp.ClientError | OSError) -> int:
+    is_far = getattr(exc, "errno", None) in (errno.EHOSTUNREACH, errno.ENETUNREACH)
+    return 31904 if is_far or isinstance(exc, aiohttp.ClientConnectorDNSError) else 31902
+
+
 def reset(ws: aiohttp.ClientWebSocketResponse) -> None:
     """Cut a connection so that the other end sees RST, not an orderly end."""
     sock = ws.get_extra_info("socket")
@@ -351,7 +361,7 @@ def read_message(text: str, stream_sid: str) -> dict[str, Any] | str:
     """
     try:
         message = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "not JSON"
     if not isinstance(message, dict):
         return "not an object"
@@ -379,5 +389,5 @@ def _read_body(event: str, message: dict[str, Any]) -> dict[str, Any] | str:
         return {"event": event, "mark": value}
     try:
         return {"event": event, "media": base64.b64decode(value, validate=True)}
-    except binascii.Error:
+    except ValueError:  # binascii.Error, and another for letters beyond ASCII
         return "media.payload is not base64"

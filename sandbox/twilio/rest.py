@@ -187,7 +187,7 @@ class Rest:
         if status:
             form.one_of("Status", ("completed", "canceled"), "")
             if status == "completed" or call.status != "in-progress":
-                running.hang_up(status)
+                running.hang_up()
         elif url and document:
             raise ApiError(20001, "Url and Twiml are mutually exclusive")
         elif url or document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,6 @@ class Running:
         self._session: aiohttp.ClientSession | None = None
         self._start_at = start_at
         self._ending = asyncio.Event()
-        self._end_status = "completed"
         # Either where to fetch a document, or the document itself.
         self._orders: asyncio.Queue[Fetch | str] = asyncio.Queue()
         self.recording_told = asyncio.Event()
@@ -59,15 +59,14 @@ class Running:
         assert self._session is not None, "the call has not begun"  # noqa: S101
         return self._session
 
-    @property
-    def base_url(self) -> str:
-        return self._machine.base
+    def absolute(self, url: str) -> str:
+        """An address of the document that runs."""
+        return self._machine.absolute(url)
 
     # --- orders from outside ---------------------------------------------------------------------
 
-    def hang_up(self, status: str = "completed") -> None:
-        """End the call: `canceled` if it is still queued or ringing and that is asked for."""
-        self._end_status = status
+    def hang_up(self) -> None:
+        """End the call, in whatever state it is."""
         self._ending.set()
 
     def limit(self, seconds: float) -> None:
@@ -86,8 +85,14 @@ class Running:
         self._session = self.carrier.sender.new_session()
         try:
             await self._run()
+        except Exception:
+            # A fault of our own: it is logged, and must not leave the call on the line for ever.
+            self.call.error_code = 12400
+            self._advance("failed")
+            raise
         finally:
             self.over.set()
+            self.first_report.set()
             await self._session.close()
 
     async def _run(self) -> None:
@@ -141,7 +146,6 @@ class Running:
     # --- answered --------------------------------------------------------------------------------
 
     async def _talk(self, behaviour: Behaviour) -> str:
-        self._end_status = "completed"
         line = self.line = Line(self.carrier.state.clock, Person(behaviour), self.hang_up)
         if self.call.order.recording is not None:
             self.carrier.start_recording(self.call, self.call.order.recording)
@@ -153,6 +157,8 @@ class Running:
             self._verdict.set()
         ticking = asyncio.create_task(line.run())
         program = asyncio.create_task(self._follow(line))
+        for task in (ticking, program):
+            task.add_done_callback(lambda _: self._ending.set())
         try:
             await self._last(line)
         finally:
@@ -191,10 +197,9 @@ class Running:
         detection = self.call.order.detection
         if detection is not None and not detection.is_async:
             await self._verdict.wait()
-        params = [("AnsweredBy", self.call.answered_by or "")] if self.call.answered_by else []
-        action = await self._step(verbs, None, params)
+        action = self._reading(self._machine.start)
         while not isinstance(action, End):
-            step = asyncio.create_task(self._step(verbs, action, []))
+            step = asyncio.create_task(self._step(verbs, action))
             order = asyncio.create_task(self._orders.get())
             try:
                 await asyncio.wait({step, order}, return_when=asyncio.FIRST_COMPLETED)
@@ -211,12 +216,7 @@ class Running:
             return self._read(order.encode(), "")
         return self._machine.go_to(order.url, order.method)
 
-    async def _step(self, verbs: Verbs, action: Action | None, params: Params) -> Action:
-        if action is None:
-            try:
-                return self._machine.start(tuple(params))
-            except twiml.TwimlError as exc:
-                return self._failed(exc.code, str(exc))
+    async def _step(self, verbs: Verbs, action: Action) -> Action:
         if isinstance(action, Do):
             result = await verbs.run(action.verb)
             return self._machine.finished(tuple(result))
@@ -238,10 +238,17 @@ class Running:
         return self._read(reply.body, reply.url)
 
     def _read(self, body: bytes, url: str) -> Action:
+        return self._reading(lambda: self._machine.read(body, url))
+
+    def _reading(self, read: Callable[[], Action]) -> Action:
+        """What a document says; the debugger is told what it holds that is not understood."""
         try:
-            return self._machine.read(body, url)
+            action = read()
         except twiml.TwimlError as exc:
             return self._failed(exc.code, str(exc))
+        for warning in self._machine.warnings:
+            self.carrier.warn(self.call, 12200, warning)
+        return action
 
     def _failed(self, code: int, detail: str) -> Action:
         self.carrier.warn(self.call, code, detail)

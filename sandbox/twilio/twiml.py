@@ -5,6 +5,7 @@ Source: Twilio, TwiML for Programmable Voice; twilio.md section C.
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class TwimlError(Exception):
 class Say:
     text: str
     loop: int = 1
+    """0: until the call ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Play:
     url: str
     digits: str = ""
     loop: int = 1
+    """0: until the call ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +142,19 @@ def _number(element: ET.Element, name: str, default: float) -> float:
     if value is None:
         return default
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
-        raise TwimlError(12200, f"<{element.tag} {name}> is not a number: {value!r}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise TwimlError(12200, f"<{element.tag} {name}> is not a number: {value!r}")
+    return number
 
 
 def _method(element: ET.Element, name: str) -> str:
-    return (element.get(name) or "POST").upper()
+    method = element.get(name, "POST").upper()
+    if method not in ("GET", "POST"):
+        raise TwimlError(12200, f"<{element.tag} {name}> is neither GET nor POST: {method!r}")
+    return method
 
 
 def _say(element: ET.Element) -> Verb:

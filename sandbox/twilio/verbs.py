@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import wave
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
 
 import aiohttp
 import numpy as np
+from yarl import URL
 
 from sandbox import clips
-from sandbox.twilio import twiml, ulaw
+from sandbox.twilio import signing, twiml, ulaw
 from sandbox.twilio.calls import Callback, RecordingOrder, new_sid, rfc2822
 from sandbox.twilio.line import Line
 from sandbox.twilio.media import Ended, MediaStream
-from sandbox.twilio.webhooks import Hook, Params
+from sandbox.twilio.webhooks import Hook, Params, routed
 
 if TYPE_CHECKING:
     from sandbox.twilio.running import Running
 
 MS_PER_LETTER = 65
+MOST_LOOPS = 1000
 PLAY_LIMIT = 8 * 1024 * 1024
 PLAY_TIMEOUT_S = 15.0
 
@@ -41,9 +43,7 @@ class Verbs:
         self._state.log.add("twiml", type(verb).__name__, {"call": self._call.sid})
         match verb:
             case twiml.Say(text, loop):
-                audio = speech(text)
-                for _ in range(min(max(loop, 1), 100)):
-                    await self._line.play("say", text, audio)
+                await self._repeat("say", text, speech(text), loop)
             case twiml.Play(url, digits, loop):
                 await self._play(url, digits, loop)
             case twiml.Pause(seconds):
@@ -58,34 +58,44 @@ class Verbs:
                 pass
         return []
 
+    async def _repeat(self, source: str, label: str, audio: bytes, loop: int) -> None:
+        """Play something `loop` times; 0 is until the call ends."""
+        if not audio:
+            code = 13520 if source == "say" else 11200
+            self._running.carrier.warn(self._call, code, f"<{source.title()}> holds no sound")
+            return
+        for _ in range(min(max(loop, 1), MOST_LOOPS)) if loop else itertools.repeat(0):
+            await self._line.play(source, label, audio)
+
     async def _play(self, url: str, digits: str, loop: int) -> None:
         if digits:
             await self._line.play("play", f"digits {digits}", ulaw.SILENCE * 10 * len(digits))
             return
+        address = self._running.absolute(url) if url else ""
         try:
-            audio = await self._download(url)
-        except (aiohttp.ClientError, OSError, TimeoutError, wave.Error, EOFError) as exc:
-            self._running.carrier.warn(self._call, 11200, f"<Play> {url}: {exc}")
+            audio = sound_of(await self._download(address))
+        except (aiohttp.ClientError, OSError, ValueError, wave.Error, EOFError) as exc:
+            self._running.carrier.warn(self._call, 11200, f"<Play> {address}: {exc}")
             return
-        for _ in range(min(max(loop, 1), 100)):
-            await self._line.play("play", url, audio)
+        await self._repeat("play", address, audio, loop)
 
     async def _download(self, url: str) -> bytes:
+        options = self._state.options
+        address, headers = routed(url, options.routes)
+        headers |= signing.headers(url, [], options.auth_token, options.shared_key)
         timeout = aiohttp.ClientTimeout(total=PLAY_TIMEOUT_S)
-        async with self._running.session.get(url, timeout=timeout) as response:
+        body = b""
+        async with self._running.session.get(
+            URL(address, encoded=True), headers=headers, timeout=timeout
+        ) as response:
             response.raise_for_status()
-            body = await response.content.read(PLAY_LIMIT)
-        with wave.open(io.BytesIO(body)) as wav:
-            rate, channels, width = wav.getframerate(), wav.getnchannels(), wav.getsampwidth()
-            pcm = wav.readframes(wav.getnframes())
-        if width != 2:
-            raise wave.Error(f"{8 * width} bits per sample; only 16 are understood here")
-        if channels == 2:
-            pcm = np.frombuffer(pcm, dtype="<i2")[::2].tobytes()
-        return ulaw.from_pcm(pcm, rate)
+            while len(body) < PLAY_LIMIT and (more := await response.content.readany()):
+                body += more
+        return body
 
     def _record(self, verb: twiml.StartRecording) -> None:
-        callback = Callback(verb.callback, verb.callback_method, verb.events)
+        address = self._running.absolute(verb.callback)
+        callback = Callback(address, verb.callback_method, verb.events)
         order = RecordingOrder(
             channels=verb.channels,
             track=verb.track,
@@ -98,8 +108,8 @@ class Verbs:
     # --- <Connect><Stream> -----------------------------------------------------------------------
 
     async def _stream(self, verb: twiml.Stream) -> Params:
-        if "://" not in verb.url:
-            address = urljoin(self._running.base_url, verb.url)
+        if verb.url and "://" not in verb.url:
+            address = self._running.absolute(verb.url)
             verb = replace(verb, url=address.replace("http", "ws", 1))
         stream = MediaStream(self._state, self._call, verb, self._line)
 
@@ -139,7 +149,8 @@ class Verbs:
         ]
         if error:
             params.append(("StreamError", error))
-        hook = Hook("stream", verb.status_callback, params, verb.status_method, self._call.to)
+        address = self._running.absolute(verb.status_callback)
+        hook = Hook("stream", address, params, verb.status_method, self._call.to)
         self._running.carrier.sender.notify(hook)
 
     # --- <Dial> ----------------------------------------------------------------------------------
@@ -163,6 +174,17 @@ class Verbs:
             ("DialBridged", "true" if answers else "false"),
             ("Timestamp", rfc2822(self._state.clock.utc()) or ""),
         ]
+
+
+def sound_of(wav: bytes) -> bytes:
+    """Mu-law audio of a WAV file's first channel; raises wave.Error, EOFError or ValueError."""
+    with wave.open(io.BytesIO(wav)) as file:
+        rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
+        pcm = file.readframes(file.getnframes())
+    if width != 2:
+        raise wave.Error(f"{8 * width} bits per sample; only 16 are understood here")
+    samples = np.frombuffer(pcm[: len(pcm) - len(pcm) % (2 * channels)], dtype="<i2")
+    return ulaw.from_pcm(samples[::channels].tobytes(), rate)
 
 
 def speech(text: str) -> bytes:

@@ -61,7 +61,7 @@ class Policy:
     @classmethod
     def of(cls, url: str) -> Policy:
         """Read the fragment; values out of range are brought into it, unknown keys left out."""
-        given = dict(parse_qsl(urlsplit(url).fragment, keep_blank_values=True))
+        given = dict(parse_qsl(url.partition("#")[2], keep_blank_values=True))
         on = frozenset(part.strip() for part in given.get("rp", "ct").split(","))
         return cls(
             retries=_between(given.get("rc"), 0, 5, 1),
@@ -106,6 +106,16 @@ class Hook:
             if name in fields:
                 return f"{self.where}.{fields[name]}"
         return self.where
+
+
+def _code_of(exc: aiohttp.ClientError | OSError | ValueError) -> int:
+    match exc:
+        case aiohttp.ClientConnectorDNSError():
+            return 11210
+        case ValueError():  # aiohttp.InvalidURL among them
+            return 11100
+        case _:
+            return 11205
 
 
 def routed(url: str, routes: dict[str, str]) -> tuple[str, dict[str, str]]:
@@ -275,12 +285,14 @@ class Sender:
             self._log(hook, "timed out", seen)
             code = 11205 if is_connect else 11200
             return "ct" if is_connect else "rt", WebhookError(code, "no answer in time")
-        except aiohttp.ClientConnectorCertificateError as exc:
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as exc:
             self._log(hook, "certificate refused", seen)
             return "ct", WebhookError(11220, str(exc))
-        except (aiohttp.ClientError, OSError) as exc:
-            self._log(hook, "no connection", {**seen, "error": str(exc)})
-            return "ct", WebhookError(11205, str(exc))
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            code = _code_of(exc)
+            what = "malformed address" if code == 11100 else "no connection"
+            self._log(hook, what, {**seen, "error": str(exc)})
+            return "none" if code == 11100 else "ct", WebhookError(code, str(exc))
         except WebhookError as exc:
             self._log(hook, "failed", {**seen, "error": str(exc)})
             return "none", exc

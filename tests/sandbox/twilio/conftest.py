@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -161,6 +162,20 @@ async def office(options: Options) -> AsyncIterator[Office]:
     async with Office(options.auth_token) as running:
         yield running
         assert running.failures == []
+
+
+@pytest.fixture
+def unknown_host(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A host whose name cannot be resolved, without asking anybody."""
+    ask = socket.getaddrinfo
+
+    def resolve(host: Any, *more: Any, **options: Any) -> Any:
+        if host == "nobody.invalid":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return ask(host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    return "nobody.invalid"
 
 
 @pytest.fixture(autouse=True)

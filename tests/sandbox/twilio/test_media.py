@@ -138,6 +138,8 @@ async def test_bad_messages_are_ignored_and_warned_of_once(phones: Phones, offic
             json.dumps({"event": "dtmf", "streamSid": talk.sid, "dtmf": {"digit": "1"}}),
             json.dumps({"event": "mark", "streamSid": talk.sid, "mark": {}}),
             json.dumps({"event": "media", "streamSid": talk.sid, "media": {"payload": "%"}}),
+            json.dumps({"event": "media", "streamSid": talk.sid, "media": {"payload": "é"}}),
+            "[" * 100_000,
             json.dumps(
                 {
                     "event": "media",
@@ -156,7 +158,7 @@ async def test_bad_messages_are_ignored_and_warned_of_once(phones: Phones, offic
     ledger = await phones.ledger(sid)
 
     assert [e["what"] for e in await phones.log("debugger")] == ["31951", "31950"]
-    assert (await phones.log("stream", "closed"))[0]["data"]["invalid"] == 8
+    assert (await phones.log("stream", "closed"))[0]["data"]["invalid"] == 10
     assert ledger["heard_ms_total"] == 20
 
 
@@ -291,6 +293,18 @@ async def test_a_stream_that_cannot_open_is_an_error_and_the_call_goes_on(
     assert error[0].fields["StreamEvent"] == "stream-error"
     assert error[0].fields["StreamError"].startswith(code)
     assert len(office.got("resume")) == 1
+
+
+async def test_a_host_that_cannot_be_found_is_31904(
+    phones: Phones, office: Office, unknown_host: str
+) -> None:
+    """Not the same as one that refuses."""
+    office.answers["voice"] = office.stream().replace(office.stream_url, f"wss://{unknown_host}/")
+
+    await _talk(phones, office, listens)
+    error = await office.until(lambda: office.got("stream-status"))
+
+    assert error[0].fields["StreamError"].startswith("31904")
 
 
 async def test_a_server_that_answers_with_something_else_is_31920(

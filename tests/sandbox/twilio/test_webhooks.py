@@ -259,6 +259,18 @@ async def test_a_circle_of_redirects_is_an_error(phones: Phones, office: Office)
     assert [e["what"] for e in await phones.log("debugger")] == ["11215"]
 
 
+async def test_a_name_that_nobody_knows_is_11210(
+    phones: Phones, office: Office, unknown_host: str
+) -> None:
+    """A document that cannot be had because of its host."""
+    await phones.person({"pause_s": 100})
+
+    call = await phones.call(office, url=f"http://{unknown_host}/voice")
+    await phones.until_over(call.sid)
+
+    assert [e["what"] for e in await phones.log("debugger")] == ["11210"]
+
+
 async def test_a_server_that_is_not_there_is_tried_again(phones: Phones, office: Office) -> None:
     """11205: a failed connection is retried once by default."""
     await phones.person({"pause_s": 100})
