@@ -95,6 +95,12 @@ async def listens(talk: Talk) -> None:
     await talk.until_closed()
 
 
+async def greets(talk: Talk) -> None:
+    """A server that says one thing; whoever listens for it knows that the stream is open."""
+    await talk.play(FRAME * 10, "greeting")
+    await talk.until_closed()
+
+
 class Office:
     """Answers at `url`; `answers` maps a path's name to a document or a function giving one."""
 

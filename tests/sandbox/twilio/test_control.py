@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.sandbox.twilio.conftest import Phones
-from tests.sandbox.twilio.office import FRAME, Office, Talk
+from tests.sandbox.twilio.office import FRAME, Office, Talk, greets
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,8 @@ async def test_the_log_holds_requests_callbacks_and_the_stream(
 ) -> None:
     """Numbered from 1, in order, and readable from anywhere."""
     office.answers["voice"] = office.stream()
-    await phones.person({"pause_s": 0.5}, {"hang_up": True})
+    office.conversation = greets
+    await phones.person({"wait_for_agent": True, "timeout_s": 100}, {"hang_up": True})
     call = await phones.call(office)
     await phones.until_over(call.sid)
     await office.until(lambda: len(office.statuses()) == 4)

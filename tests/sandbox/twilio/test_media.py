@@ -11,9 +11,10 @@ import pytest
 from aiohttp import web
 
 from tests.sandbox.twilio.conftest import Phones
-from tests.sandbox.twilio.office import FRAME, Conversation, Office, Talk, listens
+from tests.sandbox.twilio.office import FRAME, Conversation, Office, Talk, greets, listens
 
 FOREVER = {"pause_s": 5000}
+LEAVES_AFTER_GREETING = ({"wait_for_agent": True, "timeout_s": 100}, {"hang_up": True})
 
 
 async def _talk(
@@ -64,7 +65,7 @@ async def test_the_handshake_is_signed_and_plain(phones: Phones, office: Office)
     """A signature over the wss URL, no query string, no subprotocol, no compression."""
     office.answers["voice"] = office.stream().replace("/ws/media", "/ws/media?token=1")
 
-    await _talk(phones, office, listens, {"pause_s": 1}, {"hang_up": True})
+    await _talk(phones, office, greets, *LEAVES_AFTER_GREETING)
 
     (talk,) = office.talks
     assert (talk.is_signed, talk.path_qs) == (True, "/ws/media")
@@ -181,7 +182,7 @@ async def test_keys_arrive_as_dtmf(phones: Phones, office: Office) -> None:
 
 async def test_hanging_up_sends_stop_and_closes(phones: Phones, office: Office) -> None:
     """`stop` names account and call; then the socket closes with 1000."""
-    sid = await _talk(phones, office, listens, {"pause_s": 0.5}, {"hang_up": True})
+    sid = await _talk(phones, office, greets, *LEAVES_AFTER_GREETING)
     await office.until(lambda: office.talks[0].is_closed)
     await office.until(lambda: len(office.got("stream-status")) == 2)
 
@@ -396,7 +397,8 @@ async def test_a_stream_goes_wrong_on_order(
         await talk.play(FRAME * 5, "m")
         await talk.until_closed()
 
-    await _talk(phones, office, speak, {"pause_s": 3.0}, {"hang_up": True})
+    stays = ({"wait_for_agent": True, "timeout_s": 10}, {"pause_s": 3.0}, {"hang_up": True})
+    await _talk(phones, office, speak, *stays)
     await office.talks[0].until_closed()
 
     assert claim(office.talks[0])
@@ -417,9 +419,10 @@ async def test_a_stream_can_stop_reading(phones: Phones, office: Office) -> None
     async def speak(talk: Talk) -> None:
         await talk.until(lambda t: len(t.of("media")) > 20)
         await talk.play(FRAME * 5, "unread")
-        await talk.until_closed()
+        await talk.until(lambda t: len(t.of("media")) > 60)
+        await phones.control("POST", f"calls/{talk.start['start']['callSid']}/hang-up")
 
-    sid = await _talk(phones, office, speak, {"pause_s": 2.0}, {"hang_up": True})
+    sid = await _talk(phones, office, speak)
     await office.talks[0].until_closed()
     ledger = await phones.ledger(sid)
 
@@ -433,7 +436,7 @@ async def test_a_forged_handshake_can_be_ordered(phones: Phones, office: Office)
     office.expects_forgery = True
     await phones.fault("stream", "bad-signature")
 
-    await _talk(phones, office, listens, {"pause_s": 0.2}, {"hang_up": True})
+    await _talk(phones, office, greets, *LEAVES_AFTER_GREETING)
 
     assert [t.is_signed for t in office.talks] == [False]
 

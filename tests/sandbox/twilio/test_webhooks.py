@@ -11,7 +11,7 @@ from aiohttp import web
 
 from sandbox.twilio.webhooks import Policy, routed
 from tests.sandbox.twilio.conftest import FROM, TO, Phones
-from tests.sandbox.twilio.office import Office
+from tests.sandbox.twilio.office import Office, greets
 
 HANGUP = "<Response><Hangup/></Response>"
 REPORTED = ["completed", "in-progress", "initiated", "ringing"]
@@ -207,7 +207,8 @@ async def test_a_public_address_is_reached_through_a_route(phones: Phones, offic
     await phones.control("POST", "settings", {"routes": {office.public_url: office.url}})
     office.answers["voice"] = office.stream()
 
-    await phones.person({"pause_s": 1.0}, {"hang_up": True})
+    office.conversation = greets
+    await phones.person({"wait_for_agent": True, "timeout_s": 100}, {"hang_up": True})
     call = await phones.call(office)
     await phones.until_over(call.sid)
     await office.until(lambda: len(office.statuses()) == 4)

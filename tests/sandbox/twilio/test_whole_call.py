@@ -92,6 +92,7 @@ async def test_the_recording_holds_the_person_left_and_what_was_played_right(
 
 async def test_price_and_duration_come_after_the_end(phones: Phones, office: Office) -> None:
     """A finished call has its price a while later, as a negative decimal text."""
+    await phones.control("POST", "settings", {"price_delay_s": 10})
     await phones.person({"pause_s": 1.0}, {"hang_up": True})
     office.answers["voice"] = office.stream()
 
