@@ -271,6 +271,11 @@ class Person:
     _ear: _Ear = field(default_factory=_Ear)
     _script: _Script | None = None
 
+    @property
+    def silent_frames(self) -> int:
+        """How long it has said nothing, since it last said something."""
+        return self.frame - self.segments[-1].end if self.segments else 0
+
     def tick(self, heard: bytes) -> Spoken:
         """Live through one frame, having heard what was played in the frame before."""
         self._ear.hear(heard)

@@ -83,6 +83,10 @@ class Detection:
     mode: str
     is_async: bool = False
     timeout_s: float = 30.0
+    silence_s: float = 5.0
+    """Nobody says anything: `unknown`."""
+    speech_end_s: float = 1.2
+    """So much silence ends a machine's greeting."""
     callback: Callback | None = None
 
 

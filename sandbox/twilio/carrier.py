@@ -7,7 +7,7 @@ import asyncio
 from sandbox.people import People
 from sandbox.state import State
 from sandbox.twilio.calls import Call, CallOrder, RecordingOrder
-from sandbox.twilio.errors import TABLE, ApiError
+from sandbox.twilio.errors import ApiError, tell_debugger
 from sandbox.twilio.recordings import Recording
 from sandbox.twilio.running import Running
 from sandbox.twilio.webhooks import Hook, Sender
@@ -46,9 +46,7 @@ class Carrier:
 
     def warn(self, call: Call, code: int, detail: str = "") -> None:
         """Tell the account's debugger."""
-        message = TABLE.get(code, (0, ""))[1]
-        data = {"code": code, "message": message, "detail": detail, "call": call.sid}
-        self.state.log.add("debugger", str(code), data)
+        tell_debugger(self.state.log, code, call=call.sid, detail=detail)
 
     def recordings_of(self, call_sid: str) -> list[Recording]:
         return [r for r in self.recordings.values() if r.call_sid == call_sid]
@@ -68,15 +66,15 @@ class Carrier:
             self.sender.notify(hook)
         return recording
 
-    def finish_recording(self, recording: Recording) -> bool:
-        """Stop recording; its media follows. True if it is to be reported before the call's end."""
+    def finish_recording(self, recording: Recording) -> asyncio.Task[None] | None:
+        """Stop recording; its media follows. The call's end waits for what is returned."""
         if not recording.is_running:
-            return False
+            return None
         recording.finish(self.state.clock.utc())
         to = self.calls[recording.call_sid].to
         is_early = self.state.faults.take("webhook.recording", "early", call=to) is not None
-        self.sender.spawn(self._settle(recording, to, is_early=is_early))
-        return is_early
+        settling = self.sender.spawn(self._settle(recording, to, is_early=is_early))
+        return settling if is_early else None
 
     async def _settle(self, recording: Recording, to: str, *, is_early: bool) -> None:
         """Make the media ready and report it."""
@@ -92,7 +90,6 @@ class Carrier:
         self.state.log.add("recording", recording.status, {"sid": recording.sid})
         if hook := self._report(recording, recording.status):
             await self.sender.deliver(hook)
-        self.running[recording.call_sid].recording_told.set()
 
     def _report(self, recording: Recording, event: str) -> Hook | None:
         callback = recording.order.callback

@@ -5,6 +5,11 @@ Source: Twilio error dictionary; twilio.md sections A.7 and D.4.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.state import Log
+
 MORE_INFO = "https://www.twilio.com/docs/errors/"
 
 # code: (HTTP status, message). The debugger's codes carry no HTTP status of their own: 0.
@@ -84,6 +89,13 @@ TABLE: dict[int, tuple[int, str]] = {
     32017: (0, "Call was blocked by the carrier for the reputation of the caller"),
     32019: (0, "Both Url and Twiml were given; Twiml is ignored"),
 }
+
+
+def tell_debugger(log: Log, code: int, *, call: str, detail: str = "") -> None:
+    """Note an error or a warning where the account's debugger would show it."""
+    message = TABLE.get(code, (0, ""))[1]
+    data = {"code": code, "message": message, "detail": detail, "call": call}
+    log.add("debugger", str(code), data)
 
 
 class ApiError(Exception):

@@ -51,7 +51,6 @@ class Line:
         self.frame = 0
         self.outputs: list[Output] = []
         self.recordings: list[Recording] = []
-        self.beeped = asyncio.Event()
         self._clock = clock
         self._on_hang_up = on_hang_up
         self._output: Output | None = None
@@ -111,9 +110,15 @@ class Line:
             if spoken.digit:
                 listener.digit(spoken.digit)
             listener.hear(frame, spoken.audio)
-        if self.person.beeped_at is not None:
-            self.beeped.set()
         return True
+
+    async def end_of_greeting(self, silence_s: float) -> str:
+        """Wait for a machine's beep, or for so much silence after its words."""
+        while self.person.beeped_at is None:
+            if self.person.silent_frames * FRAME_S >= silence_s:
+                return "machine_end_silence"
+            await self._clock.sleep(FRAME_S)
+        return "machine_end_beep"
 
     def ledger(
         self, stream: int | None = None, *, from_first_stream: bool = False

@@ -23,7 +23,7 @@ from yarl import URL
 from sandbox.state import State
 from sandbox.twilio import signing
 from sandbox.twilio.calls import Call, new_sid
-from sandbox.twilio.errors import TABLE
+from sandbox.twilio.errors import tell_debugger
 from sandbox.twilio.line import Line, Output
 from sandbox.twilio.playback import Playback
 from sandbox.twilio.twiml import Stream
@@ -34,6 +34,8 @@ CONNECT_S = 5.0
 CLOSE_S = 2.0
 MOST_WAITING = 500
 """Messages not yet taken by the server; audio beyond (ten seconds) is lost (31930)."""
+MOST_EVER = 2 * MOST_WAITING
+"""As above, for messages of any kind."""
 NORMAL_CLOSES = (1000, 1001, 1005)
 
 
@@ -194,7 +196,9 @@ class MediaStream:
             self._put(message | body)
 
     def _put(self, message: dict[str, Any]) -> None:
-        if not self._is_mute:
+        if self._waiting.qsize() >= MOST_EVER:
+            self._warn(31930)
+        elif not self._is_mute:
             self._waiting.put_nowait(message)
 
     async def _send(self, ws: aiohttp.ClientWebSocketResponse) -> None:
@@ -330,9 +334,7 @@ class MediaStream:
         """Tell the debugger, once per stream and code."""
         if code not in self._warned:
             self._warned.add(code)
-            message = TABLE[code][1]
-            data = {"code": code, "message": message, "detail": detail, "call": self._call.sid}
-            self._state.log.add("debugger", str(code), data)
+            tell_debugger(self._state.log, code, call=self._call.sid, detail=detail)
 
     def _log(self, what: str, data: dict[str, Any]) -> None:
         where = {"call": self._call.sid, "stream": self.sid, "frame": self._line.frame}

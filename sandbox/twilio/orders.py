@@ -161,11 +161,11 @@ def _detection(form: Form) -> Detection | None:
         return None
     url = form.url("AsyncAmdStatusCallback")
     form.number("MachineDetectionSpeechThreshold", 1000, 6000, 2400)
-    form.number("MachineDetectionSpeechEndThreshold", 500, 5000, 1200)
-    form.number("MachineDetectionSilenceTimeout", 2000, 10000, 5000)
     return Detection(
         mode=form.one_of("MachineDetection", ("Enable", "DetectMessageEnd"), "Enable"),
         is_async=form.flag("AsyncAmd"),
         timeout_s=form.number("MachineDetectionTimeout", 3, 59, 30),
+        silence_s=form.number("MachineDetectionSilenceTimeout", 2000, 10000, 5000) / 1000,
+        speech_end_s=form.number("MachineDetectionSpeechEndThreshold", 500, 5000, 1200) / 1000,
         callback=Callback(url, form.method("AsyncAmdStatusCallbackMethod")) if url else None,
     )

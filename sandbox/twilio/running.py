@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -45,9 +46,9 @@ class Running:
         self._session: aiohttp.ClientSession | None = None
         self._start_at = start_at
         self._ending = asyncio.Event()
+        self._ended_at: datetime | None = None
         # Either where to fetch a document, or the document itself.
         self._orders: asyncio.Queue[Fetch | str] = asyncio.Queue()
-        self.recording_told = asyncio.Event()
         self._machine = Machine(call.order)
         self._verdict = asyncio.Event()
         self._limit_changed = asyncio.Event()
@@ -161,16 +162,18 @@ class Running:
             task.add_done_callback(lambda _: self._ending.set())
         try:
             await self._last(line)
+            # What follows may take its time: a recording that is reported first, say.
+            self._ended_at = self.carrier.state.clock.utc()
         finally:
             program.cancel()
             ticking.cancel()
             results = await asyncio.gather(program, ticking, return_exceptions=True)
-            told_first = [self.carrier.finish_recording(r) for r in line.recordings]
+            settling = [self.carrier.finish_recording(r) for r in line.recordings]
         for result in results:
             if isinstance(result, Exception):
                 raise result
-        if any(told_first):
-            await self.recording_told.wait()
+        if told_first := [task for task in settling if task is not None]:
+            await asyncio.wait(told_first)
         return "completed"
 
     async def _last(self, line: Line) -> None:
@@ -256,17 +259,11 @@ class Running:
 
     async def _detect(self, detection: Detection, behaviour: Behaviour, line: Line) -> None:
         """Answering machine detection: the verdict, and its callback if it is asynchronous."""
-        clock, options = self.carrier.state.clock, self.carrier.state.options
+        clock = self.carrier.state.clock
         began = clock.now()
-        is_machine = behaviour.answered_by == "machine"
-        wait_s = options.amd_machine_s if is_machine else options.amd_human_s
-        verdict = {"machine": "machine_start"}.get(behaviour.answered_by, behaviour.answered_by)
         try:
             async with asyncio.timeout(detection.timeout_s / clock.speed):
-                await clock.sleep(wait_s)
-                if is_machine and detection.mode == "DetectMessageEnd":
-                    await line.beeped.wait()
-                    verdict = "machine_end_beep"
+                verdict = await self._verdict_on(behaviour.answered_by, detection, line)
         except TimeoutError:
             verdict = "unknown"
         self.call.answered_by = verdict
@@ -283,10 +280,25 @@ class Running:
         hook = Hook("amd", detection.callback.url, params, detection.callback.method, self.call.to)
         self.carrier.sender.notify(hook, ended=self.over.wait)
 
+    async def _verdict_on(self, kind: str, detection: Detection, line: Line) -> str:
+        """What kind of person it is, after the time that it would take to hear that."""
+        clock, options = self.carrier.state.clock, self.carrier.state.options
+        match kind:
+            case "machine":
+                await clock.sleep(options.amd_machine_s)
+                if detection.mode == "Enable":
+                    return "machine_start"
+                return await line.end_of_greeting(detection.speech_end_s)
+            case "unknown":
+                await clock.sleep(detection.silence_s)
+            case _:
+                await clock.sleep(options.amd_human_s)
+        return kind
+
     # --- reports ---------------------------------------------------------------------------------
 
     def _advance(self, status: str) -> None:
-        if self.call.advance(status, self.carrier.state.clock.utc()):
+        if self.call.advance(status, self._ended_at or self.carrier.state.clock.utc()):
             self.carrier.state.log.add("call", status, {"call": self.call.sid, "to": self.call.to})
             self._report(status)
         if self.call.is_over:

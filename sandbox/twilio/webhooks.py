@@ -21,6 +21,7 @@ from yarl import URL
 from sandbox.faults import Fault
 from sandbox.state import State
 from sandbox.twilio import signing
+from sandbox.twilio.errors import tell_debugger
 
 MAX_REDIRECTS = 10
 MAX_BODY = 256 * 1024
@@ -145,6 +146,7 @@ class Sender:
     def __init__(self, state: State) -> None:
         self._state = state
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_forgetting = False
         self._held: dict[str, tuple[int, asyncio.Event]] = {}
         self._connector: aiohttp.TCPConnector | None = None
 
@@ -167,11 +169,15 @@ class Sender:
             await self._connector.close()
 
     async def cancel(self) -> None:
-        """Forget every callback that is still under way."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Forget every callback that is still under way, and those that its end would cause."""
+        self._is_forgetting = True
+        try:
+            while tasks := list(self._tasks):
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            self._is_forgetting = False
         self._held.clear()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -179,6 +185,8 @@ class Sender:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        if self._is_forgetting:
+            task.cancel()
         return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
@@ -203,7 +211,7 @@ class Sender:
         if ended is not None and self._take(hook, "late"):
             await ended()
             await self._state.clock.sleep(0.5)
-        if self._take(hook, "reorder"):
+        if hook.url not in self._held and self._take(hook, "reorder"):
             await self._hold(hook)
         copies = 2 if self._take(hook, "duplicate") else 1
         for _ in range(copies):
@@ -230,6 +238,8 @@ class Sender:
                 await self.ask(session, hook)
             except WebhookError as exc:
                 self._log(hook, "failed", {"error": str(exc)})
+                sid = dict(hook.params).get("CallSid", "")
+                tell_debugger(self._state.log, exc.code, call=sid, detail=f"{hook.url}: {exc}")
 
     async def _hold(self, hook: Hook) -> None:
         """Wait until a later callback to the same address has been delivered."""
@@ -240,7 +250,8 @@ class Sender:
             async with asyncio.timeout(REORDER_WAIT_S):
                 await release.wait()
         except TimeoutError:
-            self._held.pop(hook.url, None)
+            if self._held.get(hook.url) == (hook.number, release):
+                del self._held[hook.url]
 
     def _release(self, hook: Hook) -> None:
         number, release = self._held.get(hook.url, (hook.number, None))

@@ -31,6 +31,8 @@ class Received:
     fields: dict[str, str]
     headers: dict[str, str]
     is_signed: bool
+    values: dict[str, list[str]] = field(default_factory=dict)
+    """As `fields`, with every value of a name that came several times."""
 
 
 @dataclass
@@ -171,6 +173,7 @@ class Office:
                 {key: str(value) for key, value in form.items()},
                 dict(request.headers),
                 self._is_signed(request, self.public_url, form),
+                {key: [str(value) for value in form.getall(key)] for key in form},
             )
         )
         self._changed.set()

@@ -59,6 +59,34 @@ async def test_the_end_of_the_greeting_is_the_beep(phones: Phones, office: Offic
     assert beep["to_ms"] <= ledger["clock"]["now_ms"]
 
 
+async def test_a_greeting_without_a_beep_ends_in_silence(phones: Phones, office: Office) -> None:
+    """`machine_end_silence`, once it has been quiet for the threshold that was asked for."""
+    script = ({"say": "person.machine"}, {"pause_s": 500})
+    await phones.person(*script, answered_by="machine")
+    office.answers["voice"] = office.stream()
+    asked = _asked(office, "DetectMessageEnd") | {"machine_detection_speech_end_threshold": 3000}
+
+    call = await phones.call(office, **asked)
+    await office.until(lambda: office.got("amd"))
+    ledger = await phones.ledger(call.sid, "answer")
+
+    (greeting,) = ledger["person_segments"]
+    assert office.got("amd")[0].fields["AnsweredBy"] == "machine_end_silence"
+    assert ledger["clock"]["now_ms"] >= greeting["to_ms"] + 3000
+
+
+async def test_a_beep_that_does_not_come_in_time_is_unknown(phones: Phones, office: Office) -> None:
+    """`MachineDetectionTimeout` ends the waiting."""
+    await phones.person({"pause_s": 500}, answered_by="machine")
+    office.answers["voice"] = office.stream()
+    asked = _asked(office, "DetectMessageEnd") | {"machine_detection_timeout": 4}
+
+    await phones.call(office, **asked)
+    await office.until(lambda: office.got("amd"))
+
+    assert office.got("amd")[0].fields["AnsweredBy"] == "unknown"
+
+
 async def test_the_verdict_may_come_after_the_end(phones: Phones, office: Office) -> None:
     """[B7] With `late`, the call is over when it arrives."""
     await phones.fault("webhook.amd", "late")
@@ -83,7 +111,7 @@ async def test_synchronous_detection_holds_the_document_back(
     await phones.until_over(call.sid)
 
     (voice,) = office.got("voice")
-    assert voice.fields["AnsweredBy"] == "human"
+    assert voice.values["AnsweredBy"] == ["human"]
     assert office.got("amd") == []
 
 

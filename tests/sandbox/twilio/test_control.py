@@ -64,6 +64,24 @@ async def test_reset_makes_the_sandbox_as_new(phones: Phones, office: Office) ->
     assert min(e["n"] for e in entries) > before
 
 
+async def test_reset_ends_calls_without_a_word(phones: Phones, office: Office) -> None:
+    """Nobody is told of the end: not of the call's, the stream's, nor the recording's."""
+    recorded = {"record": True, "recording_status_callback": f"{office.url}/recording"}
+    office.answers["voice"] = office.stream()
+    await phones.person({"pause_s": 500})
+    forgotten = await phones.call(office, **recorded)
+    await office.until(lambda: office.got("stream-status"))
+    office.received.clear()
+
+    await phones.control("POST", "reset")
+    office.answers["voice"] = "<Response><Say>Good morning.</Say></Response>"
+    later = await phones.call(office, **recorded)
+    await office.until(lambda: office.got("recording"))
+
+    told = {r.fields["CallSid"] for r in office.received}
+    assert (later.sid in told, forgotten.sid in told) == (True, False)
+
+
 async def test_the_log_holds_requests_callbacks_and_the_stream(
     phones: Phones, office: Office
 ) -> None:

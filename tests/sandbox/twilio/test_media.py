@@ -431,6 +431,22 @@ async def test_a_stream_can_stop_reading(phones: Phones, office: Office) -> None
     assert len(office.talks[0].of("media")) > 60
 
 
+async def test_a_flood_of_marks_is_cut_off(phones: Phones, office: Office) -> None:
+    """31930: what a server does not take is lost, whatever it is."""
+    await phones.fault("stream", "burst:20")
+
+    async def flood(talk: Talk) -> None:
+        for number in range(1500):
+            await talk.play(b"", f"m{number}")
+        await talk.until(lambda t: int(t.messages[-1]["sequenceNumber"]) > 1502)
+        await talk.ws.close()
+
+    await _talk(phones, office, flood)
+
+    assert 500 < len(office.talks[0].echoed) <= 1000
+    assert [e["what"] for e in await phones.log("debugger")] == ["31930"]
+
+
 async def test_a_forged_handshake_can_be_ordered(phones: Phones, office: Office) -> None:
     """[C1] The server can see that it refuses what Twilio has not signed."""
     office.expects_forgery = True

@@ -195,6 +195,38 @@ async def test_a_recording_can_be_ready_before_the_call_has_ended(
     assert names.index("recording") < names.index("completed")
 
 
+async def test_a_recording_that_is_told_first_makes_the_call_no_longer(
+    phones: Phones, office: Office
+) -> None:
+    """The call ended when the line was cut, however late that is reported."""
+    await phones.fault("webhook.recording", "early")
+    await phones.fault("recording", "delay:10")
+
+    report = await _recorded(phones, office)
+    await phones.until_over(report["CallSid"])
+    ledger = await phones.ledger(report["CallSid"], "answer")
+    shown = await phones.do(phones.client.calls(report["CallSid"]).fetch)
+
+    assert abs(int(shown.duration) * 1000 - ledger["clock"]["now_ms"]) <= 1000
+
+
+async def test_a_recording_that_is_never_reported_holds_nothing_up(
+    phones: Phones, office: Office
+) -> None:
+    """Not even a call whose end would come after it."""
+    await phones.fault("webhook.recording", "early")
+    await phones.fault("recording", "never")
+    office.answers["voice"] = "<Response><Hangup/></Response>"
+
+    call = await phones.call(
+        office, record=True, recording_status_callback=f"{office.url}/recording"
+    )
+    await phones.until_over(call.sid)
+
+    assert phones.world.carrier.calls[call.sid].status == "completed"
+    assert office.got("recording") == []
+
+
 async def test_the_calls_own_report_names_the_recording(phones: Phones, office: Office) -> None:
     """Only with `Record=true`; its sound may not be ready yet."""
     report = await _recorded(phones, office)

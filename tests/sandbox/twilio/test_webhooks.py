@@ -121,10 +121,11 @@ async def test_a_failed_report_is_lost_unless_the_url_asks_for_retries(
     office.answers["status"] = _failing(1, 503)
 
     await _one_call(phones, office, status_callback_event=["completed"])
-    await phones.until_logged("webhook.status", "503")
+    lost = await phones.until_logged("debugger", "11200")
     await phones.world.carrier.wait_for_calls(10)
 
     assert len(office.got("status")) == 1
+    assert "/status?call=abc: 11200: HTTP 503" in lost["data"]["detail"]
 
 
 async def test_retries_repeat_the_same_report_with_the_same_token(
@@ -175,6 +176,16 @@ async def test_reports_can_be_dropped_doubled_and_reordered(phones: Phones, offi
     assert "ringing" not in statuses
     assert statuses.count("initiated") == 2
     assert statuses.index("completed") < statuses.index("in-progress")
+
+
+async def test_all_reports_can_be_shuffled(phones: Phones, office: Office) -> None:
+    """[B7] With `times` 0 each second one overtakes the one before it."""
+    await phones.fault("webhook.status", "reorder", times=0)
+
+    await _one_call(phones, office)
+    await office.until(lambda: len(office.statuses()) == 4)
+
+    assert office.statuses() == ["ringing", "initiated", "completed", "in-progress"]
 
 
 async def test_a_forged_report_can_be_ordered(phones: Phones, office: Office) -> None:
