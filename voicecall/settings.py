@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL
-from django.http import HttpRequest
 from django.urls import reverse_lazy
 from marshmallow import validate
 
+from voicecall import theme
 from voicecall.environment import Environment, is_database_url, is_writable_folder, is_zone
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -179,6 +179,7 @@ LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 USE_TZ = True
 STATIC_URL = "/static/"
+UNFOLD = theme.unfold(STATIC_URL)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Database: SQLite by default, PostgreSQL by DATABASE_URL -------------------------------------
@@ -338,76 +339,3 @@ LOG_SECRETS = [
     )
     if secret
 ]
-
-
-# --- Admin theme --------------------------------------------------------------------------------
-def _section(title: str, *items: tuple[str, str, str, bool]) -> dict[str, object]:
-    return {"title": title, "items": [_link(*item) for item in items]}
-
-
-def _link(title: str, icon: str, model: str, is_main: bool) -> dict[str, object]:
-    app, name = model.split(".")
-
-    def permission(request: HttpRequest) -> bool:
-        return request.user.has_perm(f"{app}.view_{name}")
-
-    return {
-        "title": title,
-        "icon": icon,
-        "link": reverse_lazy(f"admin:{app}_{name}_changelist"),
-        "permission": permission,
-        # Staff's own pages show the main sections only.
-        "in_staff_nav": is_main,
-    }
-
-
-UNFOLD = {
-    "SITE_TITLE": "voicecall",
-    "SITE_HEADER": "voicecall",
-    "SITE_SYMBOL": "graphic_eq",
-    "SITE_FAVICONS": [
-        {"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}calls/icon.svg"}
-    ],
-    "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "calls.home.add_to_index",
-    "BORDER_RADIUS": "8px",
-    "COLORS": {
-        # White on 600 and 600 on white both keep a contrast of 5:1.
-        "primary": {
-            "50": "#eff6ff",
-            "100": "#dbeafe",
-            "200": "#bfdbfe",
-            "300": "#93c5fd",
-            "400": "#60a5fa",
-            "500": "#3b82f6",
-            "600": "#2563eb",
-            "700": "#1d4ed8",
-            "800": "#1e40af",
-            "900": "#1e3a8a",
-            "950": "#172554",
-        },
-    },
-    "SIDEBAR": {
-        "navigation": [
-            _section(
-                "Calling",
-                ("Calls", "call", "calls.call", True),
-                ("Recipients", "group", "calls.recipient", True),
-                ("Agents", "support_agent", "calls.agent", True),
-                ("Recordings", "graphic_eq", "recordings.recording", False),
-            ),
-            _section(
-                "Rules",
-                ("Do not call", "phone_disabled", "calls.donotcall", False),
-                ("Dialling pauses", "pause_circle", "calls.dialingpause", False),
-                ("Prices", "payments", "calls.price", False),
-            ),
-            _section(
-                "Administration",
-                ("Stray callbacks", "report", "calls.quarantinedevent", False),
-                ("Users", "person", "auth.user", False),
-                ("Groups", "groups", "auth.group", False),
-            ),
-        ]
-    },
-}
