@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,36 +80,13 @@ def _half_a_key() -> CheckMessage | None:
     )
 
 
-def _hours() -> CheckMessage | None:
-    for name in ("CALLING_HOURS", "CALLING_HOURS_SUNDAY"):
-        try:
-            Window.parse(getattr(settings, name))
-        except ValueError as exc:
-            return Error(
-                f"{name} cannot be used: {exc}.",
-                hint="The end must come after the beginning, as in 09:00-20:00.",
-                id="voicecall.E005",
-            )
-    return None
-
-
-def _no_s3_library() -> CheckMessage | None:
-    if not settings.RECORDINGS_S3_BUCKET or find_spec("storages") is not None:
-        return None
-    return Error(
-        "RECORDINGS_S3_BUCKET is set, and django-storages is not installed.",
-        hint="Install the extra: pip install 'voicecall[s3]'.",
-        id="voicecall.E006",
-    )
-
-
 def _debug() -> CheckMessage | None:
     if not settings.DEBUG or not calls_real_people():
         return None
     return Error(
         "DJANGO_DEBUG is on: error pages show settings and people's data to anybody.",
         hint="Set DJANGO_DEBUG=false, or leave it out.",
-        id="voicecall.E007",
+        id="voicecall.E005",
     )
 
 
@@ -141,10 +117,7 @@ def _wide_hours() -> CheckMessage | None:
     if not calls_real_people():
         return None
     for name in ("CALLING_HOURS", "CALLING_HOURS_SUNDAY"):
-        try:
-            window = Window.parse(getattr(settings, name))
-        except ValueError:
-            continue  # E005 says so
+        window = Window.parse(getattr(settings, name))
         is_open = window.start_min < window.end_min
         early, late = window.start_min < _WIDEST.start_min, window.end_min > _WIDEST.end_min
         if is_open and (early or late):
@@ -171,8 +144,6 @@ _CHECKS: Sequence[Callable[[], CheckMessage | None]] = (
     _unreachable,
     _sandbox_secret,
     _half_a_key,
-    _hours,
-    _no_s3_library,
     _debug,
     _embedded_broker,
     _sqlite_with_redis,

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from zoneinfo import available_timezones
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import EnvValidationError, FileAwareEnv
-from marshmallow import ValidationError
+
+from voicecall.validators import each, is_pair
 
 
 class Faults(ImproperlyConfigured):
@@ -26,10 +25,21 @@ class Environment(FileAwareEnv):
     def __init__(self, base_dir: Path) -> None:
         super().__init__(eager=False, strip_whitespace=True)
         self._unreadable: dict[str, str] = {}
-        path = Path(os.environ.get("VOICECALL_ENV_FILE", base_dir / ".env"))
-        if path.is_file():
+        self._read_file(base_dir)
+
+    def _read_file(self, base_dir: Path) -> None:
+        named = os.environ.get("VOICECALL_ENV_FILE")
+        path = Path(named or base_dir / ".env")
+        what = "VOICECALL_ENV_FILE" if named else ".env"
+        try:
             # What the process was given wins over the file.
-            self.read_env(str(path), recurse=False, override=False)
+            was_there = self.read_env(str(path), recurse=False, override=False)
+        except (OSError, ValueError) as exc:
+            self._unreadable[what] = str(exc)
+        else:
+            if named and not was_there:
+                fix = "name one that is there, or leave the variable out"
+                self._unreadable[what] = f"there is no file {path}; {fix}"
 
     def _get_value(self, env_key: str, default: Any) -> Any:
         try:
@@ -39,6 +49,12 @@ class Environment(FileAwareEnv):
             return default
         # `NAME=` in a file means the same as no line at all.
         return default if value == "" else value
+
+    def pairs(self, name: str, default: dict[str, str]) -> dict[str, str]:
+        """Read `name=value,name=value`."""
+        parts: list[str] | None = self.list(name, [], validate=each(is_pair))
+        pairs = (part.partition("=") for part in parts or [])
+        return {key.strip(): value.strip() for key, _, value in pairs} or default
 
     def check(self, fixes: Mapping[str, str]) -> None:
         """Stop reading and report what is missing or malformed.
@@ -75,33 +91,6 @@ def _print_plainly() -> None:
             before(kind, exc, trace)
 
     sys.excepthook = hook
-
-
-# --- What environs has no word for ---------------------------------------------------------------
-def is_zone(value: str) -> None:
-    """Refuse what is no time zone."""
-    if value not in available_timezones():
-        raise ValidationError(f"{value} is not a time zone; write it like Europe/Berlin")
-
-
-def is_database_url(value: str) -> None:
-    """Refuse what is no address of a database."""
-    try:
-        parsed = dj_database_url.parse(value)
-    except ValueError as exc:
-        raise ValidationError("write it like postgres://user:password@host:5432/name") from exc
-    if not parsed["ENGINE"].endswith(("sqlite3", "postgresql")):
-        raise ValidationError("only postgres:// and sqlite:// are supported")
-
-
-def is_writable_folder(value: str) -> None:
-    """Refuse a folder that cannot be made, or not be written to."""
-    try:
-        Path(value).mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ValidationError(f"{value} cannot be made: {exc.strerror}") from exc
-    if not os.access(value, os.W_OK | os.X_OK):
-        raise ValidationError(f"{value} is not writable for this user")
 
 
 def _describe(faults: list[str]) -> str:

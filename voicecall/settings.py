@@ -12,56 +12,53 @@ from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL
 from django.urls import reverse_lazy
 from marshmallow import validate
 
-from voicecall import theme
-from voicecall.environment import Environment, is_database_url, is_writable_folder, is_zone
+from voicecall import theme, validators
+from voicecall.environment import Environment
+from voicecall.fixes import FIXES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(BASE_DIR)
 
-_HTTP_URL = validate.URL(schemes={"http", "https"}, require_tld=False)
-_WS_URL = validate.URL(schemes={"ws", "wss"}, require_tld=False)
-_HOURS = validate.Regexp(r"^([01]\d|2[0-4]):[0-5]\d-([01]\d|2[0-4]):[0-5]\d$|^closed$")
-_FIXES = {
-    "DJANGO_SECRET_KEY": "set it to a long random text, at least 32 characters",
-    "PUBLIC_BASE_URL": "set it to the address at which Twilio reaches this server, such as https://calls.example.org",
-    "TWILIO_ACCOUNT_SID": "copy the Account SID (AC and 32 hex digits) from the Twilio console",
-    "TWILIO_AUTH_TOKEN": "copy the Auth Token from the Twilio console",
-    "TWILIO_PHONE_NUMBER": "set it to the Twilio number to call from, such as +14155550100",
-    "OPENAI_API_KEY": "create a project key at platform.openai.com and set it here",
-}
-
 # --- Django -------------------------------------------------------------------------------------
 SECRET_KEY = env.str("DJANGO_SECRET_KEY", validate=validate.Length(min=32))
 DEBUG = env.bool("DJANGO_DEBUG", False)
-_ALLOWED_HOSTS: list[str] = env.list("DJANGO_ALLOWED_HOSTS", [])
-_CSRF_TRUSTED_ORIGINS: list[str] = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
+_ALLOWED_HOSTS: list[str] = env.list(
+    "DJANGO_ALLOWED_HOSTS", [], validate=validators.each(validators.is_host)
+)
+_CSRF_TRUSTED_ORIGINS: list[str] = env.list(
+    "DJANGO_CSRF_TRUSTED_ORIGINS", [], validate=validators.each(validators.is_origin)
+)
 ADMIN_PATH = env.str("DJANGO_ADMIN_PATH", "admin", validate=validate.Regexp(r"^[\w-]+$"))
 STATIC_ROOT = env.str("DJANGO_STATIC_ROOT", None)
-TIME_ZONE = env.str("TIME_ZONE", "UTC", validate=is_zone)
+TIME_ZONE = env.str("TIME_ZONE", "UTC", validate=validators.is_zone)
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING"]))
 LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=validate.OneOf(["text", "json"]))
 # Quotes what people say in the log. Off: speech is personal data.
 LOG_TRANSCRIPTS = env.bool("LOG_TRANSCRIPTS", False)
 
 # --- Where things are kept ----------------------------------------------------------------------
-_VAR_DIR = env.str("VAR_DIR", str(BASE_DIR / "var"), validate=is_writable_folder)
-_DATABASE_URL = env.str("DATABASE_URL", None, validate=is_database_url)
-REDIS_URL = env.str("REDIS_URL", None)
-_BROKER_URL = env.str("CELERY_BROKER_URL", None)
-RECORDINGS_S3_BUCKET = env.str("RECORDINGS_S3_BUCKET", None)
-RECORDINGS_S3_ENDPOINT_URL = env.str("RECORDINGS_S3_ENDPOINT_URL", None)
+_VAR_DIR = env.str("VAR_DIR", str(BASE_DIR / "var"), validate=validators.is_writable_folder)
+_DATABASE_URL = env.str("DATABASE_URL", None, validate=validators.is_database_url)
+REDIS_URL = env.str("REDIS_URL", None, validate=validators.is_redis_url)
+_BROKER_URL = env.str("CELERY_BROKER_URL", None, validate=validators.is_broker_url)
+RECORDINGS_S3_BUCKET = env.str("RECORDINGS_S3_BUCKET", None, validate=validators.has_s3_library)
+RECORDINGS_S3_ENDPOINT_URL = env.str(
+    "RECORDINGS_S3_ENDPOINT_URL", None, validate=validators.is_http_url
+)
 
 # --- The address at which Twilio reaches us -----------------------------------------------------
-PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", validate=_HTTP_URL)
+PUBLIC_BASE_URL = env.str("PUBLIC_BASE_URL", validate=validators.is_public_address)
 
 # --- Twilio -------------------------------------------------------------------------------------
 # Another base URL is all that the sandbox needs.
-TWILIO_BASE_URL = env.str("TWILIO_BASE_URL", "https://api.twilio.com", validate=_HTTP_URL)
+TWILIO_BASE_URL = env.str(
+    "TWILIO_BASE_URL", "https://api.twilio.com", validate=validators.is_http_url
+)
 TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", validate=validate.Regexp(r"^AC[0-9a-f]{32}$"))
 TWILIO_AUTH_TOKEN = env.str("TWILIO_AUTH_TOKEN")
 TWILIO_AUTH_TOKEN_SECONDARY = env.str("TWILIO_AUTH_TOKEN_SECONDARY", None)
 # id=secret pairs of shared keys that may sign webhooks with HMAC-SHA256.
-TWILIO_SHARED_KEYS: dict[str, str] = env.dict("TWILIO_SHARED_KEYS", {})
+TWILIO_SHARED_KEYS: dict[str, str] = env.pairs("TWILIO_SHARED_KEYS", {})
 TWILIO_API_KEY = env.str("TWILIO_API_KEY", None)
 TWILIO_API_SECRET = env.str("TWILIO_API_SECRET", None)
 TWILIO_PHONE_NUMBER = env.str("TWILIO_PHONE_NUMBER", validate=validate.Regexp(r"^\+[1-9]\d{6,14}$"))
@@ -69,19 +66,21 @@ TWILIO_TIMEOUT_S = env.float("TWILIO_TIMEOUT_S", 10.0, validate=validate.Range(m
 
 # --- OpenAI -------------------------------------------------------------------------------------
 OPENAI_API_KEY = env.str("OPENAI_API_KEY")
-OPENAI_BASE_URL = env.str("OPENAI_BASE_URL", "https://api.openai.com/v1", validate=_HTTP_URL)
+OPENAI_BASE_URL = env.str(
+    "OPENAI_BASE_URL", "https://api.openai.com/v1", validate=validators.is_http_url
+)
 OPENAI_REALTIME_URL = env.str(
-    "OPENAI_REALTIME_URL", "wss://api.openai.com/v1/realtime", validate=_WS_URL
+    "OPENAI_REALTIME_URL", "wss://api.openai.com/v1/realtime", validate=validators.is_socket_url
 )
 OPENAI_REALTIME_MODEL = env.str("OPENAI_REALTIME_MODEL", "gpt-realtime-2.1")
 OPENAI_TRANSCRIPTION_MODEL = env.str("OPENAI_TRANSCRIPTION_MODEL", "gpt-transcribe")
 
 # --- Calling ------------------------------------------------------------------------------------
 # Local time of the person called. "00:00-24:00" allows every hour, "closed" none.
-CALLING_HOURS = env.str("CALLING_HOURS", "09:00-20:00", validate=_HOURS)
-CALLING_HOURS_SUNDAY = env.str("CALLING_HOURS_SUNDAY", "12:00-20:00", validate=_HOURS)
+CALLING_HOURS = env.str("CALLING_HOURS", "09:00-20:00", validate=validators.are_hours)
+CALLING_HOURS_SUNDAY = env.str("CALLING_HOURS_SUNDAY", "12:00-20:00", validate=validators.are_hours)
 # Numbers written without a country code belong here.
-PHONE_REGION = env.str("PHONE_REGION", "US", validate=validate.Regexp(r"^[A-Z]{2}$"))
+PHONE_REGION = env.str("PHONE_REGION", "US", validate=validators.is_region)
 RING_TIMEOUT_S = env.int("RING_TIMEOUT_S", 30, validate=validate.Range(min=5, max=600))
 # We end a call that lasts longer than this, whatever the agent or the person does.
 CALL_MAX_DURATION_S = env.int("CALL_MAX_DURATION_S", 900, validate=validate.Range(min=30, max=3300))
@@ -95,16 +94,21 @@ RECORDING_DELETE_AT_TWILIO = env.bool("RECORDING_DELETE_AT_TWILIO", False)
 # Twilio documents left = the person called. Verify once on a real call; swap if it differs.
 RECORDING_SWAP_CHANNELS = env.bool("RECORDING_SWAP_CHANNELS", False)
 
-env.check(_FIXES)
+env.check(FIXES)
 
 # ================================================================================================
 # Everything below follows from what was read above.
 
 VAR_DIR = Path(_VAR_DIR)
 PUBLIC_BASE_URL = PUBLIC_BASE_URL.rstrip("/")
+TWILIO_BASE_URL = TWILIO_BASE_URL.rstrip("/")
+OPENAI_BASE_URL = OPENAI_BASE_URL.rstrip("/")
 _public = urlsplit(PUBLIC_BASE_URL)
-ALLOWED_HOSTS = [*_ALLOWED_HOSTS, _public.hostname or "", "localhost", "127.0.0.1"]
-CSRF_TRUSTED_ORIGINS = [*_CSRF_TRUSTED_ORIGINS, f"{_public.scheme}://{_public.netloc}"]
+ALLOWED_HOSTS = [*map(str.strip, _ALLOWED_HOSTS), _public.hostname or "", "localhost", "127.0.0.1"]
+CSRF_TRUSTED_ORIGINS = [
+    *map(str.strip, _CSRF_TRUSTED_ORIGINS),
+    f"{_public.scheme}://{_public.netloc}",
+]
 _is_https = _public.scheme == "https"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _is_https else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _is_https

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from voicecall.fixes import FIXES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _ROW = re.compile(r"^\| `([A-Z_0-9]+)` \| (.*?) \|", re.MULTILINE)
 
 
-def read_by_settings() -> dict[str, str]:
-    """Variable -> its default as the page should write it."""
+def _reads() -> Iterator[ast.Call]:
     tree = ast.parse((ROOT / "voicecall" / "settings.py").read_text())
-    found = {}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         owner = node.func.value
         if isinstance(owner, ast.Name) and owner.id == "env" and node.func.attr != "check":
-            name = ast.literal_eval(node.args[0])
-            found[name] = _written(node.args[1:])
-    return found
+            yield node
+
+
+def read_by_settings() -> dict[str, str]:
+    """Variable -> its default as the page should write it."""
+    return {ast.literal_eval(call.args[0]): _written(call.args[1:]) for call in _reads()}
+
+
+def can_be_refused() -> set[str]:
+    """The variables that may be missing or malformed: any text does for all others."""
+    return {
+        ast.literal_eval(call.args[0])
+        for call in _reads()
+        if len(call.args) == 1
+        or ast.unparse(call.func) != "env.str"
+        or any(keyword.arg == "validate" for keyword in call.keywords)
+    }
 
 
 def _written(rest: list[ast.expr]) -> str:
@@ -43,6 +58,10 @@ def documented() -> dict[str, str]:
 
 def test_every_setting_is_documented_with_its_default() -> None:
     assert documented() == read_by_settings()
+
+
+def test_every_setting_that_can_be_refused_has_its_fix() -> None:
+    assert set(FIXES) == can_be_refused()
 
 
 def test_the_example_file_names_settings_that_exist_and_all_that_are_required() -> None:

@@ -6,12 +6,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from marshmallow import ValidationError
 
 from tests.servers import ROOT, free_port
+from voicecall import validators
 
 PROGRAMS: dict[str, Sequence[str]] = {
     "manage.py": ["manage.py", "migrate"],
@@ -26,7 +28,8 @@ def start(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end with these settings and no others."""
     env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    nothing = tmp_path / "no.env"
+    nothing = tmp_path / "nothing.env"
+    nothing.touch()
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -58,28 +61,84 @@ def test_all_faults_are_named_at_once_without_a_traceback(program: str, tmp_path
     }
 
 
+def test_malformed_values_are_named_at_once_each_with_its_fix(tmp_path: Path) -> None:
+    malformed = {
+        "CALLING_HOURS": ("morning", "write it like 09:00-20:00, or closed"),
+        "CALLING_HOURS_SUNDAY": ("20:00-09:00", "write it like 09:00-20:00, or closed"),
+        "CALL_MAX_DURATION_S": ("a while", "set it to whole seconds from 30 to 3300"),
+        "CELERY_BROKER_URL": ("redis", "write it like redis://host:6379/0 or amqp://"),
+        "DATABASE_URL": ("mongo://host/name", "write it like postgres://"),
+        "DJANGO_ALLOWED_HOSTS": ("https://example.org", "write host names only"),
+        "DJANGO_CSRF_TRUSTED_ORIGINS": ("example.org", "write origins like https://"),
+        "LOG_TRANSCRIPTS": ("perhaps", "set it to true or false"),
+        "PHONE_REGION": ("UK", "UK is not a country's code"),
+        "PUBLIC_BASE_URL": ("calls.example.org", "such as https://calls.example.org"),
+        "REDIS_URL": ("localhost:6379", "write it like redis://host:6379/0"),
+        "TIME_ZONE": ("Mars/Olympus", "write it like Europe/Berlin"),
+        "TWILIO_SHARED_KEYS": ("secret", "write it like id=secret"),
+        "TWILIO_TIMEOUT_S": ("0", "set it to seconds from 1 to 60"),
+        "VAR_DIR": ("/proc/nobody/writes/here", "cannot be made"),
+    }
+    unreadable = {
+        "OPENAI_API_KEY_FILE": "/no/such/file",
+        "VOICECALL_ENV_FILE": "/no/such/settings",
+    }
+
+    values = {name: value for name, (value, _) in malformed.items()}
+    done = start(["manage.py", "check"], tmp_path, **values, **unreadable)
+
+    lines = {line.split()[0]: line for line in done.stderr.splitlines()[1:]}
+    for name, (_, says) in malformed.items():
+        assert "is not valid" in lines[name]
+        assert says in lines[name]
+    assert lines["OPENAI_API_KEY"].startswith("OPENAI_API_KEY cannot be read: ")
+    assert "there is no file /no/such/settings" in lines["VOICECALL_ENV_FILE"]
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("check", "value"),
     [
-        ("DATABASE_URL", "mongo://host/name", "write it like postgres://"),
-        ("DATABASE_URL", "mysql://host/name", "only postgres:// and sqlite://"),
-        ("TIME_ZONE", "Mars/Olympus", "write it like Europe/Berlin"),
-        ("VAR_DIR", "/proc/nobody/writes/here", "cannot be made"),
-        ("CALLING_HOURS", "morning", "CALLING_HOURS is not valid"),
-        ("CALL_MAX_DURATION_S", "a while", "CALL_MAX_DURATION_S is not valid"),
-        ("TWILIO_TIMEOUT_S", "0", "TWILIO_TIMEOUT_S is not valid"),
-        ("PUBLIC_BASE_URL", "calls.example.org", "PUBLIC_BASE_URL is not valid"),
-        ("OPENAI_API_KEY_FILE", "/no/such/file", "OPENAI_API_KEY cannot be read"),
+        (validators.is_database_url, "mysql://host/name"),
+        (validators.is_database_url, "postgres://user@host:port/name"),
+        (validators.is_redis_url, "redis://:6379/0"),
+        (validators.is_redis_url, "redis://host:port/0"),
+        (validators.is_redis_url, "amqp://host//"),
+        (validators.is_broker_url, "sqs://host"),
+        (validators.is_public_address, "https://example.org/calls"),
+        (validators.is_public_address, "https://user:secret@example.org"),
+        (validators.is_public_address, "wss://example.org"),
+        (validators.are_hours, "24:30-24:45"),
+        (validators.is_pair, "id="),
+        (validators.is_pair, "=secret"),
     ],
 )
-def test_a_malformed_value_is_named_with_the_fix(
-    name: str, value: str, says: str, tmp_path: Path
-) -> None:
-    done = start(["manage.py", "check"], tmp_path, **{name: value})
+def test_a_malformed_value_is_refused(check: Callable[[str], object], value: str) -> None:
+    with pytest.raises(ValidationError):
+        check(value)
 
-    assert done.returncode == 1
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+
+@pytest.mark.parametrize(
+    ("check", "value"),
+    [
+        (validators.is_redis_url, "rediss://:secret@host:6380/1"),
+        (validators.is_broker_url, "amqps://user:secret@host//"),
+        (validators.is_broker_url, "filesystem://localhost"),
+        (validators.is_public_address, "https://example.org:8443/"),
+        (validators.is_public_address, "http://127.0.0.1:8000"),
+        (validators.is_host, ".example.org"),
+        (validators.is_pair, "id=secret=with=equals"),
+    ],
+)
+def test_what_is_in_use_elsewhere_is_accepted(check: Callable[[str], object], value: str) -> None:
+    check(value)
+
+
+def test_a_bucket_without_the_library_for_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicecall.validators.find_spec", lambda name: None)
+
+    with pytest.raises(ValidationError, match="django-storages"):
+        validators.has_s3_library("recordings")
 
 
 def test_a_secret_may_be_kept_in_a_file(tmp_path: Path) -> None:
