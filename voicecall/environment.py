@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.exceptions import ImproperlyConfigured
 from environs import EnvValidationError, FileAwareEnv
@@ -76,8 +76,17 @@ class Environment(FileAwareEnv):
             f"{name} {what}: {known.get(name, 'see docs/configuration.md')}"
             for name, what in sorted(problems.items())
         ]
-        _print_plainly()
-        raise Faults("\n".join(["The configuration has faults.", *lines]))
+        refuse(lines)
+
+
+def refuse(lines: Sequence[str]) -> NoReturn:
+    """End the program that is being started.
+
+    Raises:
+        Faults: always.
+    """
+    _print_plainly()
+    raise Faults("\n".join(["The configuration has faults.", *lines]))
 
 
 def _print_plainly() -> None:

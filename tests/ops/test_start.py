@@ -61,6 +61,24 @@ def test_all_faults_are_named_at_once_without_a_traceback(program: str, tmp_path
     }
 
 
+@pytest.mark.parametrize("program", ["web", "worker", "beat"])
+def test_settings_that_do_not_fit_together_are_refused(program: str, tmp_path: Path) -> None:
+    done = start(
+        PROGRAMS[program],
+        tmp_path,
+        VOICECALL_ENV_FILE=str(ROOT / "sandbox.env"),
+        TWILIO_BASE_URL="https://api.twilio.com",
+        PUBLIC_BASE_URL="https://calls.example.org",
+        TWILIO_API_KEY="SK1",
+    )
+
+    assert done.returncode == 1
+    assert "DJANGO_SECRET_KEY is the sandbox's, which everybody knows." in done.stderr
+    assert "TWILIO_API_SECRET is missing" in done.stderr
+    assert "Set TWILIO_API_SECRET too" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_malformed_values_are_named_at_once_each_with_its_fix(tmp_path: Path) -> None:
     malformed = {
         "CALLING_HOURS": ("morning", "write it like 09:00-20:00, or closed"),
