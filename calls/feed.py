@@ -12,10 +12,11 @@ from uuid import UUID
 
 from django.db.models import Prefetch
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from calls import words
 from calls.core.lifecycle import Status
-from calls.core.pricing import MILLION_TOKENS, Basis
+from calls.core.pricing import MILLION_TOKENS, MINUTE, Basis
 from calls.models import Call, CallEvent, DialingPause, Turn
 from calls.services import costs
 
@@ -24,6 +25,7 @@ _TURN_FIELDS = (
     "latency_sent_ms", "latency_heard_ms", "interrupted", "is_final",
 )  # fmt: skip
 MAX_EVENTS = 500
+_LEAST_SHOWN = Decimal("0.0001")
 
 
 def unchanged(call: Call) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def snapshot(call: Call) -> dict[str, Any]:
         "nothing_said": _nothing_said(call),
         "facts": _facts(call),
         "turns": [_turn(turn) for turn in call.turns.all()],
-        "events": [_event(event) for event in _events(call)],
+        "events": [_event(event, call.end_reason) for event in _events(call)],
         "cost": _cost(call),
     }
 
@@ -83,9 +85,10 @@ def _events(call: Call) -> list[CallEvent]:
     return sorted(events, key=lambda e: (e.at.replace(microsecond=0), e.pk))
 
 
-def _event(event: CallEvent) -> dict[str, Any]:
-    text, tone = words.describe(event)
+def _event(event: CallEvent, end_reason: str) -> dict[str, Any]:
+    text, tone = words.describe(event, end_reason)
     return {
+        "id": event.pk,
         "at": event.at.isoformat(),
         "time": f"{timezone.localtime(event.at):%H:%M:%S}",
         "kind": event.kind,
@@ -139,12 +142,12 @@ def _facts(call: Call) -> list[tuple[str, str]]:
     facts = [
         ("Status", call.state.label),
         ("How it ended", words.reason_label(call.end_reason)),
-        ("Answered by", words.answered_by(call.answered_by)),
+        ("Answered by", capfirst(words.answered_by(call.answered_by))),
         ("Hung up by", str(call.hangup_requested_by or "")),
         ("Model", str(call.brief.get("model", ""))),
-        ("Voice", str(call.brief.get("voice", ""))),
+        ("Voice", capfirst(str(call.brief.get("voice", "")))),
         ("Answer time", _typical_latency(call.turns.all())),
-        ("Twilio's id", call.twilio_sid or ""),
+        ("Twilio id", call.twilio_sid or ""),
     ]
     return [(name, value) for name, value in facts if value]
 
@@ -160,8 +163,12 @@ def _cost(call: Call) -> dict[str, Any]:
     return {
         "lines": [_cost_line(line) for line in lines],
         "totals": _totals(lines),
-        "note": "" if lines else "Nothing has cost anything yet.",
+        "note": "" if lines else _no_costs(call),
     }
+
+
+def _no_costs(call: Call) -> str:
+    return "This call cost nothing." if call.state.is_terminal else "Nothing has cost anything yet."
 
 
 def _totals(lines: list[costs.CostLine]) -> list[tuple[str, str]]:
@@ -188,14 +195,19 @@ def _cost_line(line: costs.CostLine) -> dict[str, str]:
 
 
 def _quantity(line: costs.CostLine) -> str:
-    unit = "tokens" if line.unit == MILLION_TOKENS else line.unit
-    counted = f"{plain(line.quantity)} {unit}"
-    if unit in {"minute", "call"} and line.quantity != 1:
-        counted += "s"
+    counted = _counted(line.quantity, line.unit)
     if line.unit_price is None:
         return counted
     per = "a million" if line.unit == MILLION_TOKENS else f"a {line.unit}"
     return f"{counted}, ${plain(line.unit_price)} {per}"
+
+
+def _counted(quantity: Decimal, unit: str) -> str:
+    if unit == MILLION_TOKENS:
+        return f"{plain(quantity)} tokens"
+    if unit == MINUTE and quantity % 1:
+        return f"{quantity * 60:,.1f} seconds"
+    return f"{plain(quantity)} {unit}{'' if quantity == 1 else 's'}"
 
 
 def plain(number: Decimal) -> str:
@@ -205,5 +217,7 @@ def plain(number: Decimal) -> str:
 
 def money(amount: Decimal) -> str:
     """US dollars: cents, and as many digits more as a small amount needs."""
+    if 0 < amount < _LEAST_SHOWN:
+        return f"<${_LEAST_SHOWN}"
     digits = 2 if amount == 0 or abs(amount) >= 1 else 4
     return f"${amount:,.{digits}f}"

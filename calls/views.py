@@ -176,6 +176,7 @@ def call_page(request: HttpRequest, call_id: UUID) -> HttpResponse:
     may_listen = user.has_perm("recordings.listen_recording")
     now = timezone.now()
     again = urlencode({"recipients": call.recipient.pk, "agent": call.agent.pk})
+    recipient_url = _record_url(user, call.recipient)
     context = {
         **_base(request, "Calls"),
         "title": f"Call to {call.recipient.name}",
@@ -184,6 +185,8 @@ def call_page(request: HttpRequest, call_id: UUID) -> HttpResponse:
         "may_call": may_call,
         "may_listen": may_listen,
         "call_again_url": f"{reverse('call-confirm')}?{again}",
+        "recipient_url": recipient_url,
+        "agent_url": _record_url(user, call.agent),
         "local_time": localtime.describe(now, call.to_number, call.recipient.zone),
         "page": {
             "feed": snapshot,
@@ -195,6 +198,7 @@ def call_page(request: HttpRequest, call_id: UUID) -> HttpResponse:
                 "feed": reverse("call-feed", args=[call.pk]),
                 "socket": f"/ws/calls/{call.pk}",
                 "recording": reverse("recording-info", args=[call.pk]),
+                "recipient": recipient_url,
             },
         },
     }
@@ -221,6 +225,14 @@ def call_hang_up(request: HttpRequest, call_id: UUID) -> HttpResponse:
     if not placing.hang_up(call, by=_user(request)):
         messages.info(request, "The call was over already.")
     return redirect("call-page", call.pk)
+
+
+def _record_url(user: User, record: Recipient | Agent) -> str:
+    """Where the admin keeps it; empty for those who may not look."""
+    name = record._meta.model_name
+    if not user.has_perm(f"calls.view_{name}"):
+        return ""
+    return reverse(f"admin:calls_{name}_change", args=[record.pk])
 
 
 def _call(call_id: UUID) -> Call:

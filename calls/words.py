@@ -110,8 +110,8 @@ def is_told(event: CallEvent) -> bool:
     return event.kind not in _UNTOLD_KINDS and event.note not in _UNTOLD_NOTES
 
 
-def describe(event: CallEvent) -> tuple[str, str]:
-    """An event as a sentence, and its tone."""
+def describe(event: CallEvent, end_reason: str = "") -> tuple[str, str]:
+    """An event as a sentence, and its tone; `end_reason` is why the call ended, if it has."""
     kind, data = event.kind, event.data if isinstance(event.data, dict) else {}
     status = _status_of(event, data)
     if status is not None:
@@ -125,6 +125,10 @@ def describe(event: CallEvent) -> tuple[str, str]:
         return kind.replace(".", " ").replace("_", " ").replace("-", " ").capitalize(), PLAIN
     text, tone = known
     extra = _extra(kind, data)
+    if kind == "conversation.ended" and end_reason not in ("", data.get("reason")):
+        # A conversation only sees its line go dead, and takes that for the person. Who really hung
+        # up is on the record: two stories of one end would be one too many.
+        extra = ""
     return (f"{text}: {extra}" if extra else text), tone
 
 

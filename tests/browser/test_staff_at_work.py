@@ -101,6 +101,16 @@ def test_from_an_empty_system_to_a_recording_that_plays(world: World, desk_in: D
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     expect(page.locator("#turns .turn.playing")).to_have_count(1)
+    page.keyboard.press("Space")
+    slider = page.get_by_role("slider")
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowLeft"):
+        page.keyboard.press(key)
+    expect(slider).to_have_attribute("aria-valuenow", "0")
+    page.keyboard.press("ArrowRight")
+    expect(slider).to_have_attribute("aria-valuenow", "5")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Download").click()
+    assert saved.value.suggested_filename == f"call-{Call.objects.get().pk}.wav"
     assert Call.objects.count() == 1
     assert desk.complaints == []
 

@@ -18,8 +18,9 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from calls import feed
 from calls.core.lifecycle import EndReason, Status
-from calls.models import Call, CallEvent, DialingPause, DoNotCall, Turn
+from calls.models import Call, CallEvent, DialingPause, DoNotCall, Turn, Usage
 from tests.calls.kit import at_once, make_agent, make_call, make_recipient, status_of
 from tests.staff import OPERATOR, make_user, signed_in
 
@@ -277,6 +278,47 @@ def test_feed_tells_the_story_in_staffs_words(operator: Client) -> None:
     assert feed["end_reason_label"] == "The agent said goodbye and hung up"
 
 
+def test_only_one_story_is_told_of_who_hung_up(operator: Client) -> None:
+    """The conversation sees its line go dead and takes that for the person; staff did it."""
+    call = make_call(Status.COMPLETED, end_reason=EndReason.STAFF_HUNG_UP, revision=1)
+    ended = {"reason": EndReason.RECIPIENT_HUNG_UP.value}
+    CallEvent.objects.create(call=call, key="a", kind="hang-up", data={"reason": "staff_hung_up"})
+    CallEvent.objects.create(call=call, key="b", kind="conversation.ended", data=ended)
+
+    events = feed_of(operator, call)["events"]
+
+    assert [event["text"] for event in events] == [
+        "Hanging up: A member of staff hung up",
+        "The conversation ended",
+    ]
+
+
+def test_page_tells_the_zone_of_its_times(operator: Client) -> None:
+    call = make_call(Status.COMPLETED)
+
+    page = text_of(operator, reverse("call-page", args=[call.pk]))
+
+    assert re.search(r"on \d+ \w{3} \d{4}, \d\d:\d\d UTC", page)
+    assert "Times in UTC" in page
+
+
+@pytest.mark.parametrize(("permission", "links"), [("calls.view_call", 0), (None, 2)])
+def test_page_links_only_to_records_that_may_be_seen(
+    db: None, permission: str | None, links: int
+) -> None:
+    call = make_call(Status.COMPLETED)
+    rights = (permission,) if permission else OPERATOR
+    client = signed_in(make_user("anybody", *rights))
+
+    html = client.get(reverse("call-page", args=[call.pk])).content.decode()
+
+    addresses = [
+        reverse("admin:calls_recipient_change", args=[call.recipient.pk]),
+        reverse("admin:calls_agent_change", args=[call.agent.pk]),
+    ]
+    assert sum(f'href="{address}"' in html for address in addresses) == links
+
+
 def test_failed_call_says_why_and_what_to_do(operator: Client) -> None:
     call = make_call(
         Status.FAILED, end_reason=EndReason.REJECTED, error_code="21215", end_detail="raw text"
@@ -335,6 +377,45 @@ def test_cost_keeps_what_is_billed_and_what_is_estimated_apart(operator: Client)
     assert lines["Media stream"]["basis_label"] == "estimate"
     assert lines["Media stream"]["quantity"].startswith("2 minutes, $")
     assert [name for name, _ in cost["totals"]] == ["Billed", "Estimated", "Together"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("0", "$0.00"),
+        ("0.0000002", "<$0.0001"),
+        ("0.00456", "$0.0046"),
+        ("1.005", "$1.00"),
+        ("1234.5", "$1,234.50"),
+    ],
+)
+def test_amounts_are_shown_as_money_and_never_as_nothing(amount: str, shown: str) -> None:
+    assert feed.money(Decimal(amount)) == shown
+
+
+def test_part_of_a_minute_is_told_in_seconds(operator: Client) -> None:
+    call = make_call(Status.COMPLETED)
+    Usage.objects.create(
+        call=call,
+        usage_id="t",
+        kind="transcription",
+        model="gpt-transcribe",
+        seconds=Decimal("4.1"),
+    )
+
+    (line,) = feed_of(operator, call)["cost"]["lines"]
+
+    assert line["quantity"] == "4.1 seconds, $0.0045 a minute"
+
+
+@pytest.mark.parametrize(
+    ("status", "note"),
+    [(Status.RINGING, "Nothing has cost anything yet."), (Status.BUSY, "This call cost nothing.")],
+)
+def test_call_without_costs_says_whether_any_will_come(
+    operator: Client, status: Status, note: str
+) -> None:
+    assert feed_of(operator, make_call(status))["cost"]["note"] == note
 
 
 def test_feed_costs_the_same_queries_however_long_the_call(operator: Client) -> None:

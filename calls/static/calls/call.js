@@ -20,7 +20,9 @@
   let endedSeenAt = null;
   let failures = 0;
   const turnNodes = new Map();
+  const eventNodes = new Map();
   const announced = new Set();
+  const TITLE = document.title;
 
   function make(tag, className, text) {
     const node = document.createElement(tag);
@@ -29,11 +31,30 @@
     return node;
   }
 
+  /** What has not changed is not touched: screen readers would say it again, open details close. */
+  function say(node, text) {
+    if (node.textContent !== text) node.textContent = text;
+  }
+
+  /** The nodes of `items` in their order; `draw` makes those that are new or whose key is. */
+  function keep(list, items, known, keyOf, draw) {
+    items.forEach((item, index) => {
+      const id = item.item_id ?? item.id;
+      const key = keyOf(item);
+      const old = known.get(id);
+      const node = old && old.key === key ? old.node : draw(item);
+      if (old && old.node !== node) old.node.remove();
+      known.set(id, { node, key });
+      if (list.children[index] !== node) list.insertBefore(node, list.children[index] || null);
+    });
+  }
+
   // --- Head and notes -------------------------------------------------------------------------
   function drawHead() {
     const status = byId("status");
-    status.textContent = feed.status_label;
+    say(status, feed.status_label);
     status.className = `pill ${feed.tone}`;
+    document.title = feed.is_live ? `${feed.status_label}: ${TITLE}` : TITLE;
     document.body.classList.toggle("is-live", feed.is_live && page.may_call);
     if (page.may_call) {
       byId("hang-up").hidden = !feed.is_live;
@@ -45,68 +66,93 @@
   }
 
   function drawTimer() {
-    if (feed.duration_s !== null && !feed.is_live) {
+    if (!feed.answered_at) {
+      byId("timer").textContent = "";
+    } else if (feed.duration_s !== null && !feed.is_live) {
       byId("timer").textContent = clock(feed.duration_s);
-    } else if (feed.answered_at) {
+    } else {
       const end = feed.ended_at ? Date.parse(feed.ended_at) : Date.now() - page.clock_skew_ms;
       byId("timer").textContent = clock((end - Date.parse(feed.answered_at)) / 1000);
-    } else {
-      byId("timer").textContent = "";
     }
   }
 
-  function note(tone, title, lines, link) {
+  function note(tone, heading, lines, links = []) {
     const node = make("div", `note ${tone}`);
-    if (title) node.append(make("strong", "", title));
+    if (heading) node.append(make("strong", "", heading));
     for (const line of lines.filter(Boolean)) node.append(make("p", "", line));
-    if (link) {
-      const anchor = make("a", "small", "What Twilio says about it");
-      anchor.href = link;
-      anchor.rel = "noreferrer";
-      anchor.target = "_blank";
-      node.append(anchor);
+    if (links.length) {
+      const foot = make("p", "note-links small");
+      foot.append(...links);
+      node.append(foot);
     }
     return node;
   }
 
+  function link(text, url) {
+    const anchor = make("a", "", text);
+    anchor.href = url;
+    return anchor;
+  }
+
+  function outwardLink(text, url) {
+    const anchor = link(text, url);
+    anchor.rel = "noreferrer";
+    anchor.target = "_blank";
+    return anchor;
+  }
+
+  function errorNote({ title: heading, detail, what_to_do, code, link: source }) {
+    const links = [];
+    if (page.urls.recipient) links.push(link("Open the recipient", page.urls.recipient));
+    if (source) links.push(outwardLink("What Twilio says about it", source));
+    return note("error", heading, [detail, what_to_do, code && `Code: ${code}`], links);
+  }
+
+  let notesDrawn = "";
   function drawNotes() {
+    const key = JSON.stringify([feed.hints, feed.error]);
+    if (key === notesDrawn) return;
+    notesDrawn = key;
     const notes = feed.hints.map((text) => note("info", "", [text]));
-    if (feed.error) {
-      const { title, detail, what_to_do, code, link } = feed.error;
-      notes.unshift(note("error", title, [detail, what_to_do, code && `Code: ${code}`], link));
-    }
+    if (feed.error) notes.unshift(errorNote(feed.error));
     byId("notes").replaceChildren(...notes);
   }
 
   // --- Conversation ---------------------------------------------------------------------------
   const isAgent = (turn) => turn.speaker === "agent";
   const nameOf = (turn) => (isAgent(turn) ? page.names.agent : page.names.person);
+  const isPartial = (turn) => !turn.is_final && feed.is_live;
+
+  function isPartlyUnheard(turn) {
+    // Characters as the server counts them: code points, not UTF-16 units.
+    return isAgent(turn) && turn.heard_chars !== null && turn.heard_chars < Array.from(turn.text).length;
+  }
 
   function turnText(turn) {
     const text = make("div", "turn-text");
-    const heard = turn.heard_chars;
-    // Characters as the server counts them: code points, not UTF-16 units.
-    const letters = Array.from(turn.text);
-    if (!isAgent(turn) || heard === null || heard >= letters.length) {
-      text.textContent = turn.text || "…";
-      return text;
+    if (!turn.text) {
+      const gap = isPartial(turn) ? make("span", "unseen", "speaking") : make("i", "soft", "no transcript");
+      text.append(gap);
+    } else if (isPartlyUnheard(turn)) {
+      const letters = Array.from(turn.text);
+      const unheard = make("s", "", letters.slice(turn.heard_chars).join(""));
+      unheard.title = "generated, never heard";
+      text.append(letters.slice(0, turn.heard_chars).join(""), make("span", "unseen", " (not heard:) "), unheard);
+    } else {
+      text.textContent = turn.text;
     }
-    text.append(letters.slice(0, heard).join(""));
-    const unheard = make("s", "", letters.slice(heard).join(""));
-    unheard.title = "generated, never heard";
-    text.append(unheard);
     return text;
   }
 
   function latencyChip(turn) {
     const ms = turn.latency_heard_ms ?? turn.latency_sent_ms;
     if (ms === null) return [];
-    const chip = make("span", ms > SLOW_ANSWER_MS ? "chip slow" : "chip", `${(ms / 1000).toFixed(1)} s`);
+    const chip = make("span", ms > SLOW_ANSWER_MS ? "chip slow" : "chip");
+    chip.textContent = `answered in ${(ms / 1000).toFixed(1)} s`;
     const part = (value) => (value === null ? "?" : `${(value / 1000).toFixed(2)} s`);
     chip.title =
       "From the end of the person's speech: first audio sent after " +
       `${part(turn.latency_sent_ms)}, heard after ${part(turn.latency_heard_ms)}`;
-    chip.prepend(make("span", "unseen", "answered after "));
     return [chip];
   }
 
@@ -127,7 +173,7 @@
   function drawTurn(turn) {
     const node = make("li", `turn ${isAgent(turn) ? "agent" : "person"}`);
     node.dataset.item = turn.item_id;
-    node.classList.toggle("partial", !turn.is_final && feed.is_live);
+    node.classList.toggle("partial", isPartial(turn));
     node.classList.toggle("can-seek", player !== null);
     const text = turnText(turn);
     text.addEventListener("click", () => player && player.seek(turn.started_ms / 1000));
@@ -137,30 +183,32 @@
 
   function drawTurns() {
     const list = byId("turns");
-    const wasAtEnd = window.innerHeight + window.scrollY >= document.body.scrollHeight - 120;
+    const follows = feed.is_live && drawn && lastIsInView(list);
     const key = (turn) => JSON.stringify([turn, feed.is_live, player !== null]);
-    feed.turns.forEach((turn, index) => {
-      const known = turnNodes.get(turn.item_id);
-      const node = known && known.key === key(turn) ? known.node : drawTurn(turn);
-      if (known && known.node !== node) known.node.remove();
-      turnNodes.set(turn.item_id, { node, key: key(turn) });
-      if (list.children[index] !== node) list.insertBefore(node, list.children[index] || null);
-      announce(turn);
-    });
+    keep(list, feed.turns, turnNodes, key, drawTurn);
+    feed.turns.forEach(announce);
     list.hidden = feed.turns.length === 0;
     byId("no-turns").hidden = feed.turns.length > 0;
-    byId("no-turns").textContent = feed.nothing_said;
-    if (feed.is_live && wasAtEnd && feed.turns.length) {
-      list.lastElementChild.scrollIntoView({ block: "nearest" });
-    }
+    say(byId("no-turns"), feed.nothing_said);
+    byId("unheard-note").hidden = !feed.turns.some(isPartlyUnheard);
+    if (follows && feed.turns.length) list.lastElementChild.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Whether the reader is where the conversation is: who has scrolled away stays undisturbed. */
+  function lastIsInView(list) {
+    if (!list.lastElementChild) return true;
+    const { top, bottom } = list.lastElementChild.getBoundingClientRect();
+    return bottom > 0 && top < window.innerHeight;
   }
 
   /** Read out each finished sentence once; not what was there when the page was opened. */
   function announce(turn) {
     if (!turn.is_final || announced.has(turn.item_id)) return;
     announced.add(turn.item_id);
-    if (endedSeenAt === null && drawn) {
-      byId("announcer").append(make("p", "", `${nameOf(turn)}: ${turn.text}`));
+    const heard = isAgent(turn) && turn.heard_chars !== null ? turn.heard_chars : Infinity;
+    const text = Array.from(turn.text).slice(0, heard).join("");
+    if (endedSeenAt === null && drawn && text) {
+      byId("announcer").append(make("p", "", `${nameOf(turn)}: ${text}`));
     }
   }
 
@@ -176,7 +224,10 @@
   // --- Side -----------------------------------------------------------------------------------
   function drawFacts() {
     byId("facts").replaceChildren(
-      ...feed.facts.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]),
+      ...feed.facts.flatMap(([name, value]) => [
+        make("dt", "", name),
+        make("dd", /\s/.test(value) || value.length < 24 ? "" : "code", value),
+      ]),
     );
   }
 
@@ -201,7 +252,7 @@
   }
 
   function drawTimeline() {
-    byId("timeline").replaceChildren(...feed.events.map(drawEvent));
+    keep(byId("timeline"), feed.events, eventNodes, JSON.stringify, drawEvent);
   }
 
   function drawEvent(event) {
@@ -209,13 +260,13 @@
     const at = make("time", "", event.time);
     at.dateTime = event.at;
     at.title = event.at;
-    node.append(at, make("span", "", event.text));
-    if (event.note) node.append(make("div", "event-note", event.note));
-    if (event.data) {
-      const details = make("details");
-      details.append(make("summary", "", "Details"), make("pre", "", event.data));
-      node.append(details);
-    }
+    const story = make(event.data ? "details" : "div", "event");
+    const text = make(event.data ? "summary" : "span", "", event.text);
+    if (event.data) text.title = "Show what was reported";
+    if (event.note) text.append(make("span", "event-note", event.note));
+    story.append(text);
+    if (event.data) story.append(make("pre", "", event.data));
+    node.append(at, story);
     return node;
   }
 
@@ -227,7 +278,7 @@
     byId("recording").hidden = false;
     if (info.status === "ready" && info.url) {
       recordingDone = true;
-      byId("recording-state").textContent = "Space plays, arrows move, click a sentence to hear it";
+      byId("recording-state").textContent = "Space plays, arrow keys move, click a sentence to hear it";
       player = new CallPlayer(byId("player"), {
         url: info.url,
         durationS: (info.duration_ms || 0) / 1000,
@@ -310,17 +361,15 @@
     socket.addEventListener("close", () => setTimeout(openSocket, SOCKET_RETRY_MS));
   }
 
-  function onSpace(event) {
+  function onKey(event) {
     const busy = event.target.closest("button, a, input, select, textarea, summary");
-    if (event.key !== " " || busy || !player) return;
-    event.preventDefault();
-    player.toggle();
+    if (player && !busy && player.press(event)) event.preventDefault();
   }
 
   page.clock_skew_ms = Date.now() - Date.parse(page.now);
   draw();
   setInterval(drawTimer, 500);
-  document.addEventListener("keydown", onSpace);
+  document.addEventListener("keydown", onKey);
   if (page.may_call) {
     byId("hang-up").addEventListener("submit", (event) => {
       event.target.querySelector("button").disabled = true;

@@ -2,6 +2,7 @@
 // Plays a call: one lane per voice, drawn from the server's peaks. Click or drag to seek; arrows too.
 class CallPlayer {
   static SPEEDS = [1, 1.25, 1.5, 2];
+  static STEP_S = 5;
 
   /** `peaks` is {left: [0..100], right: [0..100]}; `onTime(seconds)` follows playing and seeking. */
   constructor(root, { url, durationS, peaks, names, onTime }) {
@@ -25,6 +26,18 @@ class CallPlayer {
   seek(seconds) {
     this.audio.currentTime = Math.max(0, Math.min(seconds, this.#duration()));
     this.#moved();
+  }
+
+  /** Act on a key; return whether it meant anything. With Alt and the like it is the browser's. */
+  press(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return false;
+    const act = {
+      " ": () => this.toggle(),
+      ArrowLeft: () => this.seek(this.audio.currentTime - CallPlayer.STEP_S),
+      ArrowRight: () => this.seek(this.audio.currentTime + CallPlayer.STEP_S),
+    }[event.key];
+    if (act) act();
+    return Boolean(act);
   }
 
   #duration() {
@@ -69,7 +82,11 @@ class CallPlayer {
     speed.addEventListener("change", () => (this.audio.playbackRate = Number(speed.value)));
     this.problem = document.createElement("span");
     this.problem.className = "soft small";
-    bar.append(this.button, this.time, this.problem, speed);
+    const save = document.createElement("a");
+    save.className = "button quiet";
+    save.href = `${this.audio.src}?download`;
+    save.textContent = "Download";
+    bar.append(this.button, this.time, this.problem, save, speed);
     return bar;
   }
 
@@ -90,12 +107,6 @@ class CallPlayer {
     });
     this.waves.addEventListener("pointermove", (event) => {
       if (this.waves.hasPointerCapture(event.pointerId)) this.#seekTo(event);
-    });
-    this.waves.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -5, ArrowRight: 5 }[event.key];
-      if (!step) return;
-      event.preventDefault();
-      this.seek(this.audio.currentTime + step);
     });
   }
 
