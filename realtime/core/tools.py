@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 MAX_ARGUMENT_CHARS = 8_000
 
@@ -60,6 +60,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+def _not_json(constant: str) -> NoReturn:
+    """NaN and Infinity, which Python would read."""
+    raise ValueError(constant)
+
+
 def check_call(spec: ToolSpec | None, name: str, arguments: str) -> Accepted | Refused:
     """Check a request against the allow-list (`spec` None: not on it) and the schema."""
     if spec is None:
@@ -67,8 +72,8 @@ def check_call(spec: ToolSpec | None, name: str, arguments: str) -> Accepted | R
     if len(arguments) > MAX_ARGUMENT_CHARS:
         return Refused(f"The arguments are longer than {MAX_ARGUMENT_CHARS} characters.")
     try:
-        values = json.loads(arguments or "{}")
-    except (json.JSONDecodeError, RecursionError):
+        values = json.loads(arguments or "{}", parse_constant=_not_json)
+    except (ValueError, RecursionError):  # also of a number with thousands of digits
         return Refused("The arguments are not JSON.")
     if not isinstance(values, dict):
         return Refused("The arguments are not a JSON object.")
@@ -80,8 +85,9 @@ def check_call(spec: ToolSpec | None, name: str, arguments: str) -> Accepted | R
         if key not in properties:
             return Refused(f"There is no argument {key[:60]!r}.")
         kind = properties[key].get("type")
-        wanted = _TYPES.get(kind, (object,))
-        is_bool_as_number = isinstance(value, bool) and kind in {"integer", "number"}
+        # Several types in a list, as JSON Schema allows, are the tool's own to tell apart.
+        wanted = _TYPES.get(kind, (object,)) if isinstance(kind, str) else (object,)
+        is_bool_as_number = isinstance(value, bool) and kind in ("integer", "number")
         if not isinstance(value, wanted) or is_bool_as_number:
             return Refused(f"The argument {key!r} must be a {kind}.")
     return Accepted(values)

@@ -398,6 +398,9 @@ def test_a_tool_runs_once_per_call_id() -> None:
     [
         ("weather", "{", "not JSON"),
         ("weather", "[]", "not a JSON object"),
+        ("weather", '{"city": ' + "9" * 5000 + "}", "not JSON"),
+        ("weather", '{"city": ' + "[" * 5000 + "}", "not JSON"),
+        ("weather", '{"city": NaN}', "not JSON"),
         ("weather", "{}", "missing"),
         ("weather", '{"city": 5}', "must be a string"),
         ("weather", '{"city": "Rome", "x": 1}', "no argument"),

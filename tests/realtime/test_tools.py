@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from realtime import tools
-from realtime.core.tools import ToolSpec
+from realtime.core.tools import Accepted, Refused, ToolSpec, check_call
 
 
 @pytest.fixture
@@ -99,3 +101,32 @@ async def test_tools_that_hang_hold_up_nobody_else(
 def test_an_agent_gets_only_the_tools_it_may_use() -> None:
     assert [spec.name for spec in tools.specs(["end_call", "format_disk"])] == ["end_call"]
     assert tools.specs([]) == []
+
+
+BOOK = ToolSpec(
+    "book",
+    "Test.",
+    {
+        "type": "object",
+        "properties": {"seats": {"type": "integer"}, "row": {"type": ["string", "null"]}},
+        "required": ["seats"],
+    },
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(st.text() | st.dictionaries(st.sampled_from(["seats", "row", "x"]), json_values))
+def test_any_arguments_are_accepted_or_refused_and_raise_nothing(asked: object) -> None:
+    """[D14] Whatever the model writes; what is accepted is what the schema allows."""
+    arguments = asked if isinstance(asked, str) else json.dumps(asked)
+
+    verdict = check_call(BOOK, "book", arguments)
+
+    assert isinstance(verdict, Accepted | Refused)
+    if isinstance(verdict, Accepted):
+        assert type(verdict.arguments["seats"]) is int
+        assert set(verdict.arguments) <= {"seats", "row"}
