@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 OPEN_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 1.0
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 MAX_WAITING_AUDIO = 250  # frames of 20 ms
 MAX_WAITING_EVENTS = 1_000
@@ -58,7 +59,7 @@ class ModelConnection:
                 self._url,
                 additional_headers=self._headers,
                 open_timeout=OPEN_TIMEOUT_S,
-                close_timeout=1,
+                close_timeout=CLOSE_TIMEOUT_S,
                 ping_interval=10,
                 ping_timeout=10,
                 max_size=MAX_EVENT_BYTES,
@@ -79,8 +80,16 @@ class ModelConnection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._socket is not None:
-            await self._socket.close()
+        if self._socket is None:
+            return
+        try:
+            # The library's own deadline begins only when our last word has left.
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._socket.close()
+        except TimeoutError:
+            pass  # a peer that reads nothing hears no goodbye either
+        finally:
+            self._socket.transport.abort()
 
     def send_event(self, text: str) -> None:
         """Queue an event.
