@@ -54,8 +54,8 @@ class Segment:
         """Add whole lines, durably, or none of them."""
         data = "".join(f"{line}\n" for line in lines).encode()
         try:
-            self._file.write(data)
-            self._file.flush()
+            # Past the file's own buffer, which would try again what a full disk has refused.
+            _write_all(self._file.fileno(), data)
             os.fsync(self._file.fileno())
         except OSError:
             self._forget_after(self._end)
@@ -151,6 +151,12 @@ def decode(line: bytes) -> Fact:
         ValueError, KeyError, TypeError: somebody else wrote it, or was killed while writing.
     """
     return from_json(json.loads(line))
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def _new_name() -> str:

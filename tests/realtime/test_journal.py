@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import resource
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -319,19 +321,36 @@ async def test_when_nothing_takes_facts_the_newest_are_kept(
     await stored(call, *(str(n) for n in range(160) if not 50 <= n < 60))
 
 
-async def test_half_a_line_on_a_full_disk_spoils_nothing(tmp_path: Path) -> None:
-    call = await _a_call()
+def test_a_full_disk_spoils_nothing_that_was_written_before_or_is_written_later(
+    tmp_path: Path,
+) -> None:
+    """Twice: what was refused is not written later, unasked, and nothing durable is cut off."""
     segment = spill.Segment.create(tmp_path)
-    segment.append([line(call, 1).strip()])
-    whole = segment.path.read_bytes()
-    segment._file.write(b'{"fact": "Turn')
-    segment._file.flush()
+    taken = []
+    for number in range(6):
+        room = 40 if number in (2, 4) else 10_000
+        with disk_of(segment.path.stat().st_size + room):
+            try:
+                segment.append([f"{number}" * 99])
+            except OSError:
+                continue
+        taken.append(f"{number}" * 99)
 
-    segment._forget_after(len(whole))
-    segment.append([line(call, 2).strip()])
-
-    assert [spill.decode(row) for row in segment.read(10)] == [turn(call, 1), turn(call, 2)]
+    assert [row[0] for row in taken] == ["0", "1", "3", "5"]
+    assert segment.path.read_text().splitlines() == taken
+    assert segment.read(10) == [f"{row}\n".encode() for row in taken]
     segment.release()
+
+
+@contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """No file of this process grows beyond `size`: a write takes what fits, and then fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_what_waits_at_the_end_is_on_disk_for_the_next_process(
