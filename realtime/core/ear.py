@@ -68,7 +68,7 @@ class Ear:
 
     def _keep(self, ulaw: bytes) -> None:
         self._early += ulaw
-        excess = len(self._early) - EARLY_AUDIO_MS * BYTES_PER_MS
-        if excess > 0 and self._timeline.first_ms is not None:
-            del self._early[:excess]
-            self._timeline.first_ms += excess // BYTES_PER_MS
+        excess_ms = len(self._early) // BYTES_PER_MS - EARLY_AUDIO_MS
+        if excess_ms > 0 and self._timeline.first_ms is not None:
+            del self._early[: excess_ms * BYTES_PER_MS]
+            self._timeline.first_ms += excess_ms

@@ -197,6 +197,7 @@ class CallerTimeline:
     def __init__(self) -> None:
         self.first_ms: int | None = None
         self._end_ms = 0
+        self._odd_bytes = 0  # behind `_end_ms`, not yet a millisecond
         self._last_chunk = 0
         self.filled_ms = 0
         self.dropped = 0
@@ -217,7 +218,6 @@ class CallerTimeline:
             self.dropped += 1
             return b""
         self._last_chunk = frame.chunk or self._last_chunk
-        length_ms = len(frame.ulaw) // BYTES_PER_MS
         if self.first_ms is None:
             self.first_ms = self._end_ms = frame.timestamp_ms
         gap_ms = frame.timestamp_ms - self._end_ms
@@ -228,14 +228,20 @@ class CallerTimeline:
             gap_ms = 0
         if gap_ms <= self._JITTER_MS:
             # Small differences add up until they are worth filling.
-            self._end_ms += length_ms
+            self._count(frame.ulaw)
             return frame.ulaw
         fill_ms = min(gap_ms, self.MAX_FILL_MS)
         self.filled_ms += fill_ms
         # Time beyond the largest fill is given up: the model's clock falls behind by it.
         self.first_ms += gap_ms - fill_ms
-        self._end_ms = frame.timestamp_ms + length_ms
+        self._end_ms = frame.timestamp_ms
+        self._count(frame.ulaw)
         return SILENCE * (fill_ms * BYTES_PER_MS) + frame.ulaw
+
+    def _count(self, ulaw: bytes) -> None:
+        # Frames need not be whole milliseconds long.
+        whole_ms, self._odd_bytes = divmod(self._odd_bytes + len(ulaw), BYTES_PER_MS)
+        self._end_ms += whole_ms
 
     def _is_out_of_place(self, frame: CallerAudio) -> bool:
         """Repeated or overtaken, or so far ahead that it cannot be true."""

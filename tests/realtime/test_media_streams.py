@@ -144,15 +144,34 @@ def test_our_messages_hold_exactly_what_twilio_accepts() -> None:
     ]
 
 
-@given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 60)), min_size=1, max_size=60))
-def test_the_timeline_never_loses_or_invents_time(frames: list[tuple[int, int]]) -> None:
-    """Gaps of any length become silence of that length; small ones once they add up to a jitter."""
-    timeline, at_ms, heard = CallerTimeline(), 7, b""
-    for chunk, (gap_ms, length_ms) in enumerate(frames, 1):
-        at_ms += gap_ms if chunk > 1 else 0
-        heard += timeline.accept(CallerAudio(b"\x11" * (length_ms * 8), at_ms, chunk))
-        at_ms += length_ms
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.integers(1, 480)), min_size=1, max_size=60),
+    st.integers(0, 500),
+)
+def test_the_timeline_never_loses_or_invents_time(
+    frames: list[tuple[int, int]], first_ms: int
+) -> None:
+    """Gaps of any length become silence of that length; small ones once they add up to a jitter.
 
-    assert abs(len(heard) // 8 - (at_ms - 7)) <= 10
-    assert abs(timeline.end_ms - at_ms) <= 10
+    Frames of any number of bytes: they need not end on a millisecond.
+    """
+    timeline, at_bytes, heard = CallerTimeline(), first_ms * 8, b""
+    for chunk, (gap_ms, size) in enumerate(frames, 1):
+        at_bytes += gap_ms * 8 if chunk > 1 else 0
+        heard += timeline.accept(CallerAudio(b"\x11" * size, at_bytes // 8, chunk))
+        at_bytes += size
+
+    assert abs(len(heard) - (at_bytes - first_ms * 8)) <= 10 * 8 + 8
+    assert abs(timeline.end_ms - at_bytes // 8) <= 10 + 1
     assert timeline.position_ms == len(heard) // 8
+
+
+@pytest.mark.parametrize("size", [1, 33, 100, 159, 161, 1_000])
+def test_frames_of_any_size_that_follow_each_other_are_passed_on_as_they_are(size: int) -> None:
+    timeline, heard = CallerTimeline(), b""
+
+    for chunk in range(1, 301):
+        at_ms = (chunk - 1) * size // 8
+        heard += timeline.accept(CallerAudio(b"\x11" * size, at_ms, chunk))
+
+    assert heard == b"\x11" * (300 * size)

@@ -95,6 +95,20 @@ def test_what_is_said_before_the_model_is_ready_reaches_it_first() -> None:
     assert len(talk.appended()) == 300 * 8
 
 
+def test_of_a_long_wait_for_the_model_the_newest_five_seconds_are_kept() -> None:
+    """Never more: and what is said then is dated as what was dropped had been heard."""
+    talk = Talk()
+    for second in range(1, 8):
+        talk.now += 1.0
+        talk.frame(1000, fill=bytes([second]))
+
+    talk.ready()
+    talk.model(realtime_events.SpeechStarted("user_1", 500))
+
+    assert talk.appended() == b"".join(bytes([n]) * 8000 for n in range(3, 8))
+    assert talk.turn("user_1").started_ms == 2500
+
+
 def test_a_gap_in_the_frames_is_filled_with_silence() -> None:
     talk = Talk().ready()
     talk.caller(media_streams.CallerAudio(b"\x11" * 160, 0, 1))
