@@ -1,4 +1,5 @@
-# `make run` shows the product at work, `make test` proves it, `make check` reads it.
+# `make run` shows the product at work, `make test` proves it, `make check` reads it, `make bench`
+# measures it.
 # Overridable: PYTHON (an interpreter, 3.11 or newer), VENV (where the environment goes),
 # WEB_PORT, TWILIO_PORT, OPENAI_PORT (of `make run`).
 
@@ -9,13 +10,15 @@ PYTHON ?=
 WEB_PORT ?= 8000
 TWILIO_PORT ?= 8010
 OPENAI_PORT ?= 8020
+# `make bench QUICK=1`: two minutes, and nothing is kept.
+QUICK ?=
 export WEB_PORT TWILIO_PORT OPENAI_PORT
 export PYTHONDONTWRITEBYTECODE :=
 # Reading the code needs settings; the sandbox's are no secret.
 SANDBOX := VOICECALL_ENV_FILE=sandbox.env
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix lock
+.PHONY: help run test check fix lock bench
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -39,6 +42,9 @@ fix: $(VENV)/.installed-test  ## repair what can be repaired without thought
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 	@$(PY) -m tests.docs.fault_table
+
+bench: $(VENV)/.installed-bench  ## the bridge beside its peers: what a call costs, what it adds
+	@exec $(PY) -m bench $(if $(QUICK),--quick,--out bench/RESULTS.md)
 
 lock: $(VENV)/.installed-test  ## resolve the dependencies in pyproject.toml anew
 	@sh requirements/lock.sh $(VENV)

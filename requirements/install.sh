@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the environment: `sh requirements/install.sh VENV run|test`.
+# Makes the environment: `sh requirements/install.sh VENV run|test|bench|pipecat`.
 # PYTHON names the interpreter; without it, the first one found that is new enough.
 set -u
 
@@ -72,6 +72,7 @@ echo "Installing packages from requirements/$kind.lock …"
 install_packages "requirements/$kind.lock" ||
     fail_with_log "The packages are not to be had"
 touch "$venv/.installed-$kind"
-# The tests' packages hold everything that running needs.
-[ "$kind" = test ] && touch "$venv/.installed-run"
+# The tests' packages hold everything that running and measuring need, the bench's what running does.
+[ "$kind" = test ] && touch "$venv/.installed-run" "$venv/.installed-bench"
+[ "$kind" = bench ] && touch "$venv/.installed-run"
 exit 0

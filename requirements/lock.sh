@@ -14,6 +14,10 @@ compile pyproject.toml --output-file requirements/run.lock
 # Versions that run.lock chose hold for the tests too.
 compile pyproject.toml --group test --constraint requirements/run.lock \
     --output-file requirements/test.lock
+# What `make bench` needs beside them; the peer that brings much of its own stands alone.
+compile pyproject.toml --group bench --constraint requirements/test.lock \
+    --output-file requirements/bench.lock
+compile requirements/pipecat.in --output-file requirements/pipecat.lock
 # What the container image installs: the same, and what keeping recordings in S3 needs.
 compile pyproject.toml --extra s3 --constraint requirements/run.lock \
     --output-file requirements/image.lock

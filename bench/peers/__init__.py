@@ -1,0 +1,1 @@
+"""Bridges of others' making, or in others' manner, to measure ours against."""
