@@ -10,7 +10,9 @@ from pathlib import Path
 
 _DIM, _RED, _BOLD, _PLAIN = "\x1b[2m", "\x1b[31m", "\x1b[1m", "\x1b[0m"
 # Lines of our formatter and of the sandbox name the level; a traceback's last line the error.
-_TROUBLE = re.compile(r"^\S*\s*(WARNING|ERROR|CRITICAL)\b|^Traceback|^[\w.]+(Error|Exception)\b")
+_TROUBLE = re.compile(
+    r"^\S*\s*(WARNING|ERROR|CRITICAL)\b|^( {4})?(Traceback|[\w.]+(Error|Exception)\b)"
+)
 _STREAM = re.compile(r"\[(Twilio Stream|OpenAI Realtime)\].*")
 
 

@@ -31,14 +31,19 @@ def _without_secrets(text: str) -> str:
     return text
 
 
+def _indented(trace: str) -> str:
+    """A traceback whose lines, whatever they quote, cannot be taken for log lines."""
+    return "\n".join("    " + _one_line(line) for line in _without_secrets(trace).split("\n"))
+
+
 class TextFormatter(logging.Formatter):
-    """`2026-11-23T10:00:00Z INFO calls.tasks: message`, tracebacks below it."""
+    """`2026-11-23T10:00:00Z INFO calls.tasks: message`, tracebacks below it, indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         line = f"{at}Z {record.levelname} {record.name}: {_one_line(record.getMessage())}"
         if record.exc_info:
-            line = f"{line}\n{_without_secrets(self.formatException(record.exc_info))}"
+            line = f"{line}\n{_indented(self.formatException(record.exc_info))}"
         return line
 
 

@@ -44,6 +44,22 @@ def test_no_value_forges_a_line_or_drives_a_terminal(
 
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
+@pytest.mark.parametrize(
+    "hostile", ["\n2026-11-23T10:00:00.000Z ERROR root: forged", "\x1b[2J\x07"]
+)
+def test_no_traceback_does_either(formatter: logging.Formatter, hostile: str) -> None:
+    """[F11] What an exception says comes from outside as well."""
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        raise ValueError(f"invalid literal {hostile}")
+    exc = (caught.type, caught.value, caught.tb)
+
+    _, *trace = written(formatter, "call %s: broken", "17", exc=exc).splitlines()
+
+    assert all(line.startswith("    ") and line.isprintable() for line in trace)
+    assert len(trace) > 2 or isinstance(formatter, JsonFormatter)
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS)
 def test_json_and_text_keep_the_words(formatter: logging.Formatter) -> None:
     line = written(formatter, "call %s: status %s", "17", "Zürich 東京")
 
