@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ SQLITE = "sqlite+filesystem"
 POSTGRES = "postgres+redis"
 NEEDS = {SQLITE: "nothing", POSTGRES: "PostgreSQL and Redis"}
 BACKENDS = list(NEEDS)
+SECRETS = ("DJANGO_SECRET_KEY", "TWILIO_AUTH_TOKEN", "OPENAI_API_KEY")
 STAFF = ("staff", "staff-password-for-tests")
 
 
@@ -52,6 +54,19 @@ class World:
             f"--- {process.name} (code {process.returncode}) ---\n{process.tail(80)}"
             for process in self.processes
         )
+
+    def told_secrets(self) -> list[str]:
+        """What the product's processes printed and nobody may read there."""
+        secrets = [self.env[name] for name in SECRETS]
+        account = f"{self.env['TWILIO_ACCOUNT_SID']}:{self.env['TWILIO_AUTH_TOKEN']}"
+        secrets.append(base64.b64encode(account.encode()).decode())
+        return [
+            f"{process.name}: {line}"
+            for process in self.processes
+            if process is not self.sandbox.process
+            for line in process.lines
+            if any(secret in line for secret in secrets)
+        ]
 
     def manage(self, *arguments: str) -> str:
         """Run a management command in this world."""

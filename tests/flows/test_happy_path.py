@@ -29,7 +29,10 @@ pytestmark = pytest.mark.timeout(120)
 def test_a_person_talks_with_the_agent_and_the_record_is_there(
     world: World, audio_format: str
 ) -> None:
-    """[E16] Left is the person, right the agent: by the content of the file, not by its label."""
+    """[E16, F10] Left is the person, right the agent: by the content of the file, not by its label.
+
+    And no process has told a secret on the way.
+    """
     call = call_person(world, "talks", agent=an_agent(audio_format=audio_format))
 
     wait_for_end(call)
@@ -53,6 +56,7 @@ def test_a_person_talks_with_the_agent_and_the_record_is_there(
     assert session["session"]["audio"]["input"]["format"]["type"] == audio_format
     assert not session["open"]
     assert not session["errors"]
+    assert world.told_secrets() == []
 
 
 def _check_times(call: Call) -> None:
