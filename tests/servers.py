@@ -6,6 +6,7 @@ ended by the context manager that started it, also when a test fails.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -384,6 +385,16 @@ def run_python(code: str, *, env: Mapping[str, str], timeout_s: float = 60) -> s
         AssertionError: it failed; holds its output.
     """
     return _run([sys.executable, "-c", code], env=env, timeout_s=timeout_s)
+
+
+def settings_with(*names: str, **environment: str) -> dict[str, Any]:
+    """The product's settings as they are in this environment, whatever they are in this process."""
+    code = (
+        "import json; from voicecall import settings;"
+        f"print(json.dumps({{name: getattr(settings, name) for name in {names!r}}}))"
+    )
+    found: dict[str, Any] = json.loads(run_python(code, env={**os.environ, **environment}))
+    return found
 
 
 def _run(command: list[str], *, env: Mapping[str, str], timeout_s: float) -> str:

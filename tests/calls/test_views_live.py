@@ -53,13 +53,8 @@ def viewer(transactional_db: None) -> User:
 @pytest.fixture
 def redis_layer(redis_url: str, settings: Any) -> str:
     """The layer as the settings make it for this Redis."""
-    host = {"address": redis_url, "socket_timeout": 20, "socket_connect_timeout": 2}
-    settings.CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [host]},
-        }
-    }
+    found = servers.settings_with("CHANNEL_LAYERS", REDIS_URL=redis_url)
+    settings.CHANNEL_LAYERS = found["CHANNEL_LAYERS"]
     return redis_url
 
 
