@@ -82,9 +82,15 @@ def fetch(recording_id: int) -> bool:
     if claim is None:
         return False
     try:
-        return _bring_home(claim)
+        return _try(claim)
     except NoLongerOurs:
         logger.warning("call %s: the recording was taken over", claim.call.pk)
+        return False
+
+
+def _try(claim: _Claim) -> bool:
+    try:
+        return _bring_home(claim)
     except Unusable as exc:
         _reject(claim, exc)
     except Doubtful as exc:
@@ -244,6 +250,7 @@ def _store(claim: _Claim, stored: str, facts: dict[str, Any]) -> None:
 
 
 def _reject(claim: _Claim, exc: Later | Unusable) -> None:
+    claim.keep()  # what another worker may be fetching at this moment is not ours to reject
     services.conclude(claim.recording.pk, RecordingStatus.REJECTED, str(exc), exc.code)
 
 

@@ -468,6 +468,36 @@ def test_who_lost_the_lease_stops_and_touches_nothing(twilio: FakeTwilio, databa
     assert files_of(recording) == []
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        fake_twilio.body(wav_of(tone(300, 10))),
+        fake_twilio.body(HTML),
+        fake_twilio.status(404),
+        fake_twilio.cut(talk(), 9000),
+    ],
+    ids=["useless", "doubtful", "not there", "cut off"],
+)
+def test_who_lost_the_lease_spoils_nothing_by_failing_either(
+    twilio: FakeTwilio, database: str, answer: Answer
+) -> None:
+    """[E7] What it got says nothing about what its successor is getting."""
+    recording = announced(twilio)
+    Recording.objects.update(doubts=2)
+
+    def taken_over_meanwhile(handler: fake_twilio.Handler) -> None:
+        Recording.objects.update(attempts=2, problem="with another")
+        connections.close_all()
+        answer(handler)
+
+    twilio.answers = [taken_over_meanwhile]
+
+    assert not fetching.fetch(recording.pk)
+
+    assert state(recording) == ("fetching", "with another")
+    assert files_of(recording) == []
+
+
 @pytest.mark.parametrize("code", [401, 403])
 @in_one_transaction
 def test_refused_credentials_are_reported_and_tried_again(
