@@ -242,6 +242,34 @@ def test_a_worker_that_was_overtaken_gives_nothing_back() -> None:
 
 
 @pytest.mark.django_db
+def test_a_late_answer_to_one_attempt_does_not_take_the_next_one_back() -> None:
+    """[A1] The next is being dialled: queued again, the person would be called by two workers."""
+    call = make_call()
+    first = placing.claim(call.pk)
+    assert first is not None
+    placing.record_unknown(first.token)
+    placing.requeue(Call.objects.get(pk=call.pk), timezone.now())
+    assert placing.claim(call.pk) is not None
+    before = row(call)
+
+    assert not placing.give_back(first, 0)
+
+    assert row(call) == before
+
+
+@pytest.mark.django_db
+def test_a_call_that_turns_up_while_twilio_is_asked_is_not_queued_again() -> None:
+    """[A2] Its callback came between Twilio's answer and ours."""
+    call = make_call(Status.UNKNOWN)
+    progress.bind(call.token, new_sid())
+    before = row(call)
+
+    assert not placing.requeue(call, timezone.now())
+
+    assert row(call) == before
+
+
+@pytest.mark.django_db
 def test_every_outcome_of_a_dial_may_be_recorded_twice() -> None:
     records = {
         "accepted": lambda c: placing.record_accepted(c.token, "CA" + "1" * 32),

@@ -131,6 +131,18 @@ def test_an_earlier_call_to_the_same_number_is_not_taken_for_this_one(twilio: Fa
     assert (row(call)["twilio_sid"], status_of(call)) == (None, Status.UNKNOWN)
 
 
+def test_beside_an_earlier_call_that_we_know_ours_is_found(twilio: FakeTwilio) -> None:
+    """[A2] Nobody has to choose: the other is the call of another row."""
+    call = unknown()
+    earlier = make_call(Status.COMPLETED, recipient=call.recipient)
+    twilio.add_call(sid=earlier.twilio_sid, to=call.to_number, status="completed")
+    ours = twilio.add_call(to=call.to_number, status="ringing")
+
+    settling.settle(timezone.now())
+
+    assert (row(call)["twilio_sid"], status_of(call)) == (ours["sid"], Status.RINGING)
+
+
 def test_of_two_calls_that_fit_a_person_must_choose(
     twilio: FakeTwilio, caplog: pytest.LogCaptureFixture
 ) -> None:
