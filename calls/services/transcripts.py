@@ -20,7 +20,7 @@ from calls.core.facts import ConversationEnded, Fact, Happened, TokensUsed, Turn
 from calls.core.lifecycle import EndReason
 from calls.core.model_errors import explain
 from calls.models import Call, CallEvent, Turn, Usage
-from calls.services import placing, progress, streams
+from calls.services import costs, placing, progress, streams
 
 MAX_TEXT_CHARS = 20_000
 MAX_INTEGER = 2**31 - 1
@@ -47,6 +47,14 @@ def record(facts: Iterable[Fact]) -> None:
         for call_id in known:
             Call.objects.filter(pk=call_id).update(revision=F("revision") + 1)
             live.hint_on_commit(call_id)
+        _reckon_anew({f.call_id for f in batch if isinstance(f, TokensUsed)})
+
+
+def _reckon_anew(call_ids: Iterable[str]) -> None:
+    """Store the cost of calls that have ended already: the journal may have been held up."""
+    ended = Call.objects.filter(pk__in=call_ids, ended_at__isnull=False)
+    for call_id in ended.values_list("pk", flat=True):
+        costs.refresh_estimate(call_id)
 
 
 def _latest_turns(facts: Iterable[Fact]) -> list[Fact]:

@@ -11,9 +11,9 @@ import pytest
 from django.utils import timezone
 
 from calls.core.facts import ConversationEnded, Fact, Happened, TokensUsed, TurnSaid
-from calls.core.lifecycle import EndReason
+from calls.core.lifecycle import EndReason, Status
 from calls.models import Call, CallEvent, DialingPause, Turn, Usage
-from calls.services import transcripts
+from calls.services import costs, transcripts
 from tests.realtime.rows import a_call
 
 pytestmark = pytest.mark.django_db
@@ -61,6 +61,22 @@ def test_reports_that_come_twice_change_nothing() -> None:
     assert Usage.objects.get(kind="transcription").seconds == Decimal("3.200")
     assert CallEvent.objects.filter(kind="model.connected").count() == 1
     assert Call.objects.get().end_reason == EndReason.AGENT_ENDED
+
+
+def test_tokens_that_are_told_long_after_the_end_are_part_of_the_stored_cost() -> None:
+    """A process that was killed leaves its journal to the next one."""
+    at = timezone.now()
+    call = a_call(status=Status.COMPLETED, answered_at=at, ended_at=at, duration_s=60)
+    costs.refresh_estimate(call.pk)
+    before = Call.objects.get().estimated_cost
+
+    used = TokensUsed(str(call.pk), "resp_1", "response", "gpt-realtime-2.1", audio_out=100_000)
+    transcripts.record([used])
+
+    call.refresh_from_db()
+    assert before is not None
+    assert call.estimated_cost == before + Decimal("6.4")
+    assert call.estimated_cost == costs.total(costs.lines(call)).amount
 
 
 def test_the_first_reason_for_the_end_wins() -> None:
