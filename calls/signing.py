@@ -20,7 +20,7 @@ from typing import Any, Final, overload
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import ObjectDoesNotExist, SuspiciousOperation
 from django.db import DataError, Error
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.urls import reverse
@@ -206,7 +206,7 @@ def twilio_webhook(
                     return inner(request, *args, **kwargs)
             except _Refused as exc:
                 return exc.response
-            except Http404:
+            except (Http404, ObjectDoesNotExist):  # the latter: erased meanwhile
                 return HttpResponse(status=404)
             except DataError:
                 logger.exception("%s: the database refused a value", inner.__name__)

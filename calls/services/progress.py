@@ -291,9 +291,9 @@ def reported_time(text: str) -> datetime:
     now = timezone.now()
     try:
         at = parsedate_to_datetime(text)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return now
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     return at if abs(at - now) < _MAX_CLOCK_DIFFERENCE else now
 
 

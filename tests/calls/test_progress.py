@@ -313,9 +313,18 @@ def test_a_second_verdict_on_who_answered_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     "timestamp",
-    ["", "yesterday", "Mon, 99 Nov 2026", "Thu, 01 Jan 1970 00:00:00 +0000", "\x01", "9"],
+    [
+        "",
+        "yesterday",
+        "Mon, 99 Nov 2026",
+        "Thu, 01 Jan 1970 00:00:00 +0000",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "\x01",
+        "9",
+    ],
 )
 def test_a_time_that_cannot_be_believed_is_replaced_by_ours(timestamp: str) -> None:
+    """[B16]"""
     before = timezone.now()
 
     at = progress.reported_time(timestamp)

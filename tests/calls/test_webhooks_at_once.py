@@ -11,13 +11,16 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import psycopg
+import pytest
 from django.http import HttpResponse
 from django.utils import timezone
 
 from calls.core.lifecycle import EndReason, Status
+from calls.models import Call
 from calls.services import progress
 from tests import worlds
 from tests.calls.kit import (
+    ACCOUNT,
     address,
     at_once,
     make_call,
@@ -197,6 +200,26 @@ def test_limits_on_the_database_are_lifted_after_the_request(postgresql: str) ->
 
     assert inside == ("1500ms", "1500ms")
     assert limits() == before
+
+
+def test_a_call_that_is_erased_while_its_report_is_handled_is_unknown(
+    sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[B16] Not an error of ours."""
+    call = make_call(Status.IN_PROGRESS)
+    bind = progress.bind
+
+    def erased_meanwhile(token: str, sid: str) -> Any:
+        found = bind(token, sid)
+        Call.objects.all().delete()
+        return found
+
+    monkeypatch.setattr(progress, "bind", erased_meanwhile)
+    form = {"CallSid": call.twilio_sid or "", "AccountSid": ACCOUNT, "AnsweredBy": "human"}
+
+    answer = post(address("twilio-amd", call), form)
+
+    assert (answer.status_code, answer.content) == (404, b"")
 
 
 def test_a_report_of_a_call_that_vanished_meanwhile_is_none(database: str) -> None:
