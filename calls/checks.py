@@ -17,6 +17,8 @@ from django.core.checks import CheckMessage, Error, register
 from calls.core.hours import Window
 
 TAG = "voicecall"
+# Less is for tests, against a Twilio that shows a call at once.
+_LEAST_GRACE_S = 30
 _WIDEST = Window.parse("08:00-21:00")
 
 
@@ -139,6 +141,17 @@ def _quoted_speech() -> CheckMessage | None:
     )
 
 
+def _short_grace() -> CheckMessage | None:
+    if settings.UNKNOWN_GRACE_S >= _LEAST_GRACE_S or not calls_real_people():
+        return None
+    return checks.Warning(
+        f"UNKNOWN_GRACE_S is {settings.UNKNOWN_GRACE_S}: Twilio's list may lag behind by more, and"
+        " a person whose call it does not show yet is called a second time.",
+        hint=f"Set it to {_LEAST_GRACE_S} at least, or leave it out.",
+        id="voicecall.W005",
+    )
+
+
 _CHECKS: Sequence[Callable[[], CheckMessage | None]] = (
     _plain_http,
     _unreachable,
@@ -149,4 +162,5 @@ _CHECKS: Sequence[Callable[[], CheckMessage | None]] = (
     _sqlite_with_redis,
     _wide_hours,
     _quoted_speech,
+    _short_grace,
 )

@@ -21,6 +21,7 @@ REAL = {
     "CALLING_HOURS": "09:00-20:00",
     "CALLING_HOURS_SUNDAY": "12:00-20:00",
     "LOG_TRANSCRIPTS": False,
+    "UNKNOWN_GRACE_S": 60,
     "DEBUG": False,
     "TWILIO_API_KEY": None,
     "TWILIO_API_SECRET": None,
@@ -66,6 +67,8 @@ def test_a_sound_configuration_raises_nothing(found: Found) -> None:
         ({"CALLING_HOURS": "00:00-24:00"}, ["voicecall.W003"]),
         ({"CALLING_HOURS": "closed"}, []),
         ({"LOG_TRANSCRIPTS": True}, ["voicecall.W004"]),
+        ({"UNKNOWN_GRACE_S": 29}, ["voicecall.W005"]),
+        ({"UNKNOWN_GRACE_S": 30}, []),
     ],
 )
 def test_each_fault_has_its_id(found: Found, changed: dict[str, Any], expected: list[str]) -> None:
