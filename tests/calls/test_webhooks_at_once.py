@@ -18,7 +18,7 @@ from django.utils import timezone
 from calls.core.lifecycle import EndReason, Status
 from calls.models import Call
 from calls.services import progress
-from tests import worlds
+from tests import servers, worlds
 from tests.calls.kit import (
     ACCOUNT,
     address,
@@ -146,8 +146,10 @@ def test_a_database_that_accepts_and_says_nothing_is_answered_with_503(sqlite: s
     form, path = report(call, "in-progress"), address("twilio-status", call)
 
     with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
-        port = silent.getsockname()[1]
-        url = f"postgres://postgres@127.0.0.1:{port}/none?connect_timeout=2"
+        url = f"postgres://postgres@127.0.0.1:{silent.getsockname()[1]}/none"
+        # How long to wait for a connection is the settings' to say.
+        found = servers.settings_with("DATABASES", DATABASE_URL=url)["DATABASES"]["default"]
+        url += f"?connect_timeout={found['OPTIONS']['connect_timeout']}"
         with worlds.orm_on(url):
             answer = within(PATIENCE_S, lambda: post(path, form))
 
