@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from django.db import connection, transaction
 
-from calls.core.lifecycle import EndReason
+from calls.core.lifecycle import EndReason, Status
 from calls.models import Call
 from tests import servers
 from tests.flows.calling import call_person, transcript, wait_for_end, wait_for_talk
@@ -82,6 +82,24 @@ def test_a_dead_redis_is_not_noticed_by_a_call(
     assert call.end_reason == EndReason.AGENT_ENDED
     assert transcript(call) == TALK
     _check_unbroken(world, call)
+
+
+def test_a_call_asked_for_while_the_broker_is_away_is_placed_when_it_is_back(
+    own_redis: servers.OwnRedis, new_world: Callable[..., World]
+) -> None:
+    """[A8, A10] Staff have their answer and see it wait; the broker comes back empty."""
+    world = new_world(own_redis=own_redis)
+    only_on(world, POSTGRES)
+    own_redis.stop()
+
+    call = call_person(world, "busy")
+    shown = world.login().get(f"/calls/{call.pk}/feed").json()
+    own_redis.start()
+    wait_for_end(call, timeout_s=90)
+
+    assert (shown["status"], call.status) == (Status.QUEUED, Status.BUSY)
+    dialled = [theirs["to"] for theirs in world.sandbox.control("GET", "calls")]
+    assert dialled == [call.to_number]
 
 
 def _waiting_queries() -> int:
