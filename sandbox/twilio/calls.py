@@ -107,6 +107,18 @@ class CallOrder:
     warnings: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class CallUpdate:
+    """An update of a call that was found good; what is None or empty stays as it is."""
+
+    status: str = ""
+    url: Callback | None = None
+    twiml: str = ""
+    time_limit_s: float | None = None
+    fallback: Callback | None = None
+    status_callback: Callback | None = None
+
+
 @dataclass(slots=True)
 class Call:
     """One call; `advance` is the only way to change its status."""
@@ -228,8 +240,9 @@ class Call:
             "forwarded_from": None,
             "annotation": None,
             "answered_by": self.answered_by,
-            "date_created": rfc2822(self.created_at),
-            "date_updated": rfc2822(self.updated_at),
+            # A call that waits for its turn has no dates yet, its creation's not either.
+            "date_created": rfc2822(self.created_at if self.start_time else None),
+            "date_updated": rfc2822(self.updated_at if self.start_time else None),
             "start_time": rfc2822(self.start_time),
             "end_time": rfc2822(self.end_time),
             "duration": str(self.duration_s) if self.status == "completed" else None,
@@ -279,6 +292,7 @@ class Machine:
     """Walks through documents: what comes next, given how the last thing went."""
 
     def __init__(self, order: CallOrder) -> None:
+        self.fallback = order.fallback
         self._order = order
         self._verbs: list[twiml.Verb] = []
         self._current: twiml.Verb | None = None
@@ -320,7 +334,7 @@ class Machine:
 
     def failed(self, code: int) -> Action:
         """The document could not be had, read or carried out: fallback once, then an apology."""
-        asked, fallback = self._asked, self._order.fallback
+        asked, fallback = self._asked, self.fallback
         if fallback is not None and not (asked is not None and asked.is_fallback):
             where = asked.url if asked else self._base
             params = (("ErrorCode", str(code)), ("ErrorUrl", where))

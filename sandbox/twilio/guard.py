@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -26,8 +25,9 @@ _BEFORE = ("delay", "hang", "reset", "html", "429", "code", "status")
 class Guard:
     """Stands before the doors of one account."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, callee: Callable[[web.Request], str]) -> None:
         self._state = state
+        self._callee = callee
 
     def wrap(self, name: str, work: Work) -> Work:
         """A route `rest.<name>`: credentials, faults, errors as JSON, an entry in the log."""
@@ -35,7 +35,7 @@ class Guard:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             fields = await fields_of(request)
-            to = dict(fields).get("To", "")
+            to = dict(fields).get("To") or self._callee(request)
             if fault := self._state.faults.take(where, *_BEFORE, call=to):
                 answer = await self._trouble(request, fault)
                 if answer is not None:
@@ -117,7 +117,7 @@ class Guard:
         kind, _, value = request.headers.get("Authorization", "").partition(" ")
         try:
             name, _, secret = base64.b64decode(value).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # neither base64 nor UTF-8
             name = secret = ""
         known = {options.account_sid: options.auth_token, options.api_key: options.api_secret}
         right = known.get(name, "").encode()
@@ -135,4 +135,5 @@ async def fields_of(request: web.Request) -> list[tuple[str, str]]:
 
 
 def _refusal(error: ApiError) -> web.Response:
-    return web.json_response(error.to_json(), status=error.status)
+    headers = {"WWW-Authenticate": 'Basic realm="Twilio API"'} if error.status == 401 else {}
+    return web.json_response(error.to_json(), status=error.status, headers=headers)

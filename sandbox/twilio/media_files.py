@@ -23,9 +23,11 @@ _ERRORS = ("status", "reset", "hang", "delay", "not-ready", "html", "xml", "json
 _BODIES = ("truncate", "mono", "empty", "silence", "endless")
 
 
-async def serve(request: web.Request, recording: Recording, state: State) -> web.StreamResponse:
-    """Answer a request for the WAV; raises ApiError(20404) while there is none."""
-    if fault := state.faults.take("recording.media", *_ERRORS):
+async def serve(
+    request: web.Request, recording: Recording, state: State, to: str
+) -> web.StreamResponse:
+    """Answer a request for the WAV of a call to `to`; raises ApiError(20404) if there is none."""
+    if fault := state.faults.take("recording.media", *_ERRORS, call=to):
         answer = await _refuse(request, fault, state)
         if answer is not None:
             return answer
@@ -36,7 +38,7 @@ async def serve(request: web.Request, recording: Recording, state: State) -> web
         raise ApiError(20001, f"Invalid parameter RequestedChannels: '{wanted}'")
     if int(wanted) > recording.channels:
         raise ApiError(16113)
-    fault = state.faults.take("recording.media", *_BODIES)
+    fault = state.faults.take("recording.media", *_BODIES, call=to)
     kind = fault.kind if fault else ""
     body = recording.wav(1 if kind == "mono" else int(wanted), is_silent=kind == "silence")
     if fault is not None and kind in ("truncate", "endless"):

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-from sandbox.twilio.calls import Callback, CallOrder, Detection, RecordingOrder
+from sandbox.twilio.calls import Callback, CallOrder, CallUpdate, Detection, RecordingOrder
 from sandbox.twilio.errors import ApiError
 
-E164 = re.compile(r"\+[1-9]\d{6,14}")
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 STATUS_EVENTS = ("initiated", "ringing", "answered", "completed")
 RECORDING_EVENTS = ("in-progress", "completed", "absent", "failed")
 MAX_TWIML = 4000
@@ -61,6 +62,11 @@ class Form:
     def method(self, name: str) -> str:
         return self.one_of(name, ("POST", "GET"), "POST")
 
+    def callback(self, name: str, method: str = "") -> Callback | None:
+        """The address in this field, with the method in `method` (`<name>Method`)."""
+        url = self.url(name)
+        return Callback(url, self.method(method or f"{name}Method")) if url else None
+
 
 def check_url(name: str, value: str) -> None:
     """Raise ApiError(21205) unless Twilio would accept this address."""
@@ -78,7 +84,7 @@ def read_order(form: Form, *, numbers: list[str]) -> CallOrder:
     """Read a create request; raises ApiError."""
     to, from_ = form.get("To").strip(), form.get("From").strip()
     _check_numbers(to, from_, numbers)
-    url, document = form.url("Url"), form.get("Twiml")
+    url, document = form.callback("Url", "Method"), form.get("Twiml")
     if not url and not document:
         if form.get("ApplicationSid"):
             raise ApiError(21218, "Invalid ApplicationSid: this account has no applications")
@@ -86,7 +92,7 @@ def read_order(form: Form, *, numbers: list[str]) -> CallOrder:
     if len(document) > MAX_TWIML:
         raise ApiError(32018)
     warnings = [32019] if url and document else []
-    fallback, status_url = form.url("FallbackUrl"), form.url("StatusCallback")
+    status_callback = form.callback("StatusCallback")
     events, wrong = _status_events(form)
     if wrong:
         warnings.append(21626)
@@ -97,19 +103,33 @@ def read_order(form: Form, *, numbers: list[str]) -> CallOrder:
     return CallOrder(
         to=to,
         from_=from_,
-        url=Callback(url, form.method("Method")) if url else None,
+        url=url,
         twiml=document,
-        fallback=Callback(fallback, form.method("FallbackMethod")) if fallback else None,
-        status_callback=(
-            Callback(status_url, form.method("StatusCallbackMethod"), events)
-            if status_url
-            else None
-        ),
+        fallback=form.callback("FallbackUrl", "FallbackMethod"),
+        status_callback=status_callback and replace(status_callback, events=events),
         timeout_s=form.number("Timeout", 1, 600, 60),
         time_limit_s=form.number("TimeLimit", 1, 86400, 14400),
         recording=recording if form.flag("Record") else None,
         detection=detection,
         warnings=tuple(warnings),
+    )
+
+
+def read_update(form: Form) -> CallUpdate:
+    """Read what is to become of a live call; raises ApiError."""
+    url, document = form.callback("Url", "Method"), form.get("Twiml")
+    if url and document:
+        raise ApiError(20001, "Url and Twiml are mutually exclusive")
+    if len(document) > MAX_TWIML:
+        raise ApiError(32018)
+    has_status, has_limit = form.get("Status"), form.get("TimeLimit")
+    return CallUpdate(
+        status=form.one_of("Status", ("completed", "canceled"), "") if has_status else "",
+        url=url,
+        twiml=document,
+        time_limit_s=form.number("TimeLimit", 1, 86400, 0) if has_limit else None,
+        fallback=form.callback("FallbackUrl", "FallbackMethod"),
+        status_callback=form.callback("StatusCallback"),
     )
 
 
@@ -139,7 +159,7 @@ def _status_events(form: Form) -> tuple[tuple[str, ...], list[str]]:
 
 def read_recording(form: Form, source: str) -> RecordingOrder:
     """What to record and whom to tell; raises ApiError."""
-    url = form.url("RecordingStatusCallback")
+    callback = form.callback("RecordingStatusCallback")
     # Documented as one value with spaces; the SDKs repeat the key. Both are understood.
     words = " ".join(form.all("RecordingStatusCallbackEvent")).split()
     events = tuple(word for word in words if word in RECORDING_EVENTS) or ("completed",)
@@ -149,9 +169,7 @@ def read_recording(form: Form, source: str) -> RecordingOrder:
         channels=form.one_of("RecordingChannels", ("mono", "dual"), "dual" if by_rest else "mono"),
         track=form.one_of("RecordingTrack", ("inbound", "outbound", "both"), "both"),
         trim=form.one_of("Trim", ("trim-silence", "do-not-trim"), trim),
-        callback=(
-            Callback(url, form.method("RecordingStatusCallbackMethod"), events) if url else None
-        ),
+        callback=callback and replace(callback, events=events),
         source=source,
     )
 
@@ -159,7 +177,6 @@ def read_recording(form: Form, source: str) -> RecordingOrder:
 def _detection(form: Form) -> Detection | None:
     if not form.get("MachineDetection") or form.get("SendDigits"):
         return None
-    url = form.url("AsyncAmdStatusCallback")
     form.number("MachineDetectionSpeechThreshold", 1000, 6000, 2400)
     return Detection(
         mode=form.one_of("MachineDetection", ("Enable", "DetectMessageEnd"), "Enable"),
@@ -167,5 +184,5 @@ def _detection(form: Form) -> Detection | None:
         timeout_s=form.number("MachineDetectionTimeout", 3, 59, 30),
         silence_s=form.number("MachineDetectionSilenceTimeout", 2000, 10000, 5000) / 1000,
         speech_end_s=form.number("MachineDetectionSpeechEndThreshold", 500, 5000, 1200) / 1000,
-        callback=Callback(url, form.method("AsyncAmdStatusCallbackMethod")) if url else None,
+        callback=form.callback("AsyncAmdStatusCallback"),
     )

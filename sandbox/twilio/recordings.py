@@ -37,6 +37,8 @@ class Recording:
     updated_at: datetime | None = None
     length: int = 0
     """Samples; stays when the media is deleted."""
+    skips_pauses: bool = False
+    """What happens during a pause is left out, instead of being silence."""
     left: bytearray = field(default_factory=bytearray)
     right: bytearray = field(default_factory=bytearray)
 
@@ -61,8 +63,10 @@ class Recording:
         return f"{self.base_url}{self.uri}"
 
     def add(self, person: bytes, agent: bytes) -> None:
-        """Record one frame; a paused recording holds silence."""
+        """Record one frame; a paused recording holds silence, or nothing."""
         if self.status == "paused":
+            if self.skips_pauses:
+                return
             person = agent = ulaw.SILENCE
         if self.is_running:
             self.left += person
@@ -82,7 +86,7 @@ class Recording:
         if self.status != "processing":
             return
         if is_absent or len(self.left) < SHORTEST_FRAMES * ulaw.FRAME_BYTES:
-            self.status, self.error_code = "absent", 16101
+            self.status, self.error_code = "absent", self.error_code or 16101
         else:
             self.status = "completed"
         self.updated_at = now
@@ -100,6 +104,8 @@ class Recording:
             for side in (self.left, self.right)
             if side[i : i + ulaw.FRAME_BYTES] != ulaw.SILENCE
         ]
+        if not loud:
+            self.error_code = 16102
         start, end = (loud[0], loud[-1] + ulaw.FRAME_BYTES) if loud else (0, 0)
         self.left, self.right = self.left[start:end], self.right[start:end]
         self.length = len(self.left)

@@ -5,7 +5,7 @@ Source: Twilio, Call, Recording, IncomingPhoneNumber and Account resources; twil
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
@@ -22,7 +22,7 @@ from sandbox.twilio.calls import (
 from sandbox.twilio.carrier import Carrier
 from sandbox.twilio.errors import ApiError
 from sandbox.twilio.guard import Guard, Work, fields_of
-from sandbox.twilio.orders import Form, read_order, read_recording
+from sandbox.twilio.orders import Form, read_order, read_recording, read_update
 from sandbox.twilio.paging import is_within, page
 from sandbox.twilio.recordings import STATUSES_OF_UPDATE, Recording
 
@@ -35,7 +35,7 @@ class Rest:
     def __init__(self, carrier: Carrier) -> None:
         self._carrier = carrier
         self._state = carrier.state
-        self._guard = Guard(carrier.state)
+        self._guard = Guard(carrier.state, self._callee)
 
     def routes(self) -> list[web.RouteDef]:
         """Everything that is imitated; the rest is 404 with code 20404."""
@@ -47,6 +47,7 @@ class Rest:
             ("GET", f"{account}.json", "account", self._account),
             ("GET", f"{account}/Balance.json", "account", self._balance),
             ("GET", f"{account}/IncomingPhoneNumbers.json", "numbers", self._numbers),
+            ("GET", f"{account}/IncomingPhoneNumbers/{{number}}.json", "numbers", self._one_number),
             ("GET", f"{account}/OutgoingCallerIds.json", "caller-ids", self._caller_ids),
             ("POST", f"{calls}.json", "create", self._create_call),
             ("GET", f"{calls}.json", "list", self._list_calls),
@@ -112,6 +113,12 @@ class Rest:
         ]
         return page(request, "incoming_phone_numbers", found)
 
+    async def _one_number(self, request: web.Request) -> web.Response:
+        for number in self._state.options.numbers:
+            if number_sid(number) == request.match_info["number"]:
+                return web.json_response(self._number(number))
+        raise ApiError(20404, f"The requested resource {request.path} was not found")
+
     async def _caller_ids(self, request: web.Request) -> web.Response:
         return page(request, "outgoing_caller_ids", [])  # no number of others was verified
 
@@ -143,6 +150,14 @@ class Rest:
             await running.first_report.wait()
         return web.json_response(body, status=201)
 
+    def _callee(self, request: web.Request) -> str:
+        """The number that was called in the call that a request is about."""
+        found, query = request.match_info, request.query
+        recording = self._carrier.recordings.get(found.get("recording", "").partition(".")[0])
+        sid = recording.call_sid if recording else found.get("call") or query.get("CallSid", "")
+        call = self._carrier.calls.get(sid)
+        return call.to if call else query.get("To", "")
+
     def _call(self, request: web.Request) -> Call:
         call = self._carrier.calls.get(request.match_info["call"])
         if call is None or call.is_deleted:
@@ -151,8 +166,8 @@ class Rest:
 
     def _seen(self, call: Call) -> Json:
         """The call as a reader sees it, a little behind."""
-        lag = self._state.options.consistency_lag_s
-        return call.to_json(datetime.fromtimestamp(self._state.clock.utc().timestamp() - lag, UTC))
+        lag = timedelta(seconds=self._state.options.consistency_lag_s)
+        return call.to_json(self._state.clock.utc() - lag)
 
     async def _fetch_call(self, request: web.Request) -> web.Response:
         return web.json_response(self._seen(self._call(request)))
@@ -161,7 +176,14 @@ class Rest:
         query = request.query
         if (status := query.get("Status")) and status not in RESOURCE_STATUSES:
             raise ApiError(20001, f"Invalid parameter Status: '{status}'")
-        calls = [call for call in reversed(self._carrier.calls.values()) if not call.is_deleted]
+        lag = timedelta(seconds=self._state.options.consistency_lag_s)
+        # Whoever lists at once does not find what was created a moment ago.
+        since = self._state.clock.utc() - lag
+        calls = [
+            call
+            for call in reversed(self._carrier.calls.values())
+            if not call.is_deleted and call.created_at <= since
+        ]
         wanted = {
             "to": "To",
             "from": "From",
@@ -179,25 +201,21 @@ class Rest:
         return page(request, "calls", found)
 
     async def _update_call(self, request: web.Request) -> web.Response:
-        call, form = self._call(request), Form(await fields_of(request))
+        call, update = self._call(request), read_update(Form(await fields_of(request)))
         running = self._carrier.running[call.sid]
-        status, url, document = form.get("Status"), form.url("Url"), form.get("Twiml")
-        if call.is_over:
-            raise ApiError(21220, "Call is not in-progress. Cannot redirect.")
-        if status:
-            form.one_of("Status", ("completed", "canceled"), "")
-            if status == "completed" or call.status != "in-progress":
-                running.hang_up()
-        elif url and document:
-            raise ApiError(20001, "Url and Twiml are mutually exclusive")
-        elif url or document:
-            if call.status != "in-progress":
-                raise ApiError(21220)
-            running.redirect(url, form.method("Method"), document)
-        if form.get("TimeLimit"):
-            running.limit(form.number("TimeLimit", 1, 86400, 14400))
-        if callback := form.url("StatusCallback"):
-            running.replace_status_callback(callback, form.method("StatusCallbackMethod"))
+        is_answered = call.status == "in-progress"
+        if call.is_over or ((update.url or update.twiml) and not is_answered):
+            raise ApiError(21220)
+        if update.status == "completed" or (update.status and not is_answered):
+            running.hang_up()
+        elif update.url or update.twiml:
+            running.redirect(update.url, update.twiml)
+        if update.time_limit_s is not None:
+            running.limit(update.time_limit_s)
+        if update.status_callback is not None:
+            running.report_to(update.status_callback)
+        if update.fallback is not None:
+            running.fall_back_on(update.fallback)
         return web.json_response(call.to_json(self._state.clock.utc()))
 
     async def _delete_call(self, request: web.Request) -> web.Response:
@@ -223,7 +241,10 @@ class Rest:
         return recording
 
     async def _media(self, request: web.Request) -> web.StreamResponse:
-        return await media_files.serve(request, self._recording(request), self._state)
+        if request.path.endswith(".mp3"):
+            raise ApiError(20001, "MP3 is not imitated here; ask for .wav", status=501)
+        recording = self._recording(request)
+        return await media_files.serve(request, recording, self._state, self._callee(request))
 
     async def _list_recordings(self, request: web.Request) -> web.Response:
         call_sid = request.match_info.get("call") or request.query.get("CallSid")
@@ -261,6 +282,7 @@ class Rest:
             self._carrier.finish_recording(recording)
             return web.json_response(recording.to_json() | {"status": "stopped"})
         recording.status = status
+        recording.skips_pauses = form.get("PauseBehavior") == "skip"
         return web.json_response(recording.to_json())
 
     async def _delete_recording(self, request: web.Request) -> web.Response:

@@ -75,9 +75,18 @@ class Running:
         self.time_limit_s = seconds
         self._limit_changed.set()
 
-    def redirect(self, url: str, method: str, document: str) -> None:
+    def redirect(self, url: Callback | None, document: str) -> None:
         """Leave the current verb for another document."""
-        self._orders.put_nowait(Fetch(url, method) if url else document)
+        self._orders.put_nowait(Fetch(url.url, url.method) if url else document)
+
+    def report_to(self, callback: Callback) -> None:
+        """Report elsewhere from now on, and what was asked for before."""
+        events = self.status_callback.events if self.status_callback else callback.events
+        self.status_callback = replace(callback, events=events)
+
+    def fall_back_on(self, callback: Callback) -> None:
+        """Ask there when a document cannot be had."""
+        self._machine.fallback = callback
 
     # --- from the queue to the end ---------------------------------------------------------------
 
@@ -357,8 +366,3 @@ class Running:
             ("RecordingSid", recording.sid),
             ("RecordingDuration", str(recording.duration_s)),
         ]
-
-    def replace_status_callback(self, url: str, method: str) -> None:
-        """A live call may be told to report elsewhere."""
-        old = self.status_callback or Callback(url, method)
-        self.status_callback = replace(old, url=url, method=method)

@@ -114,6 +114,39 @@ async def test_a_fault_may_be_meant_for_one_number(phones: Phones, office: Offic
     assert len((await phones.control("GET", "faults"))["faults"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("where", "path"),
+    [
+        ("rest.fetch", "/Calls/{call}.json"),
+        ("rest.list", "/Calls.json?To={to}"),
+        ("rest.recordings.list", "/Calls/{call}/Recordings.json"),
+        ("rest.recordings.list", "/Recordings.json?CallSid={call}"),
+        ("rest.recordings.fetch", "/Recordings/{recording}.json"),
+        ("recording.media", "/Recordings/{recording}.wav"),
+    ],
+)
+async def test_a_fault_may_be_meant_for_what_is_asked_about_one_number(
+    phones: Phones, office: Office, where: str, path: str
+) -> None:
+    """Requests that name the call, its recording, or the number."""
+    office.answers["voice"] = "<Response><Say>Good morning.</Say></Response>"
+    asked = {"record": True, "recording_status_callback": f"{office.url}/recording"}
+    answers = []
+    for number in ("+14155550101", "+14155550109"):
+        fault = {"where": where, "what": "status:503", "call": "+14155550109"}
+        await phones.control("POST", "faults", fault)
+        office.received.clear()
+        call = await phones.call(office, to=number, **asked)
+        (report,) = await office.until(lambda: office.got("recording"))
+        recording = report.fields["RecordingSid"]
+        to = number.replace("+", "%2B")
+        url = path.format(call=call.sid, recording=recording, to=to)
+        async with phones.stream(url) as answer:
+            answers.append(answer.status)
+
+    assert answers == [200, 503]
+
+
 async def test_a_person_can_be_moved_during_the_call(phones: Phones, office: Office) -> None:
     """A new script takes over at once."""
     office.answers["voice"] = office.stream()

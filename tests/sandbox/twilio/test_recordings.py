@@ -180,6 +180,34 @@ async def test_a_recording_can_be_absent(phones: Phones, office: Office) -> None
     assert (fetched.status, status) == ("absent", 404)
 
 
+async def test_nothing_but_silence_is_absent(phones: Phones, office: Office) -> None:
+    """Trimming leaves nothing of it: 16102."""
+    await phones.person({"pause_s": 500})
+    office.answers["voice"] = "<Response><Pause length='2'/></Response>"
+
+    await phones.call(
+        office,
+        record=True,
+        recording_status_callback=f"{office.url}/recording",
+        recording_status_callback_event=["absent"],
+    )
+    await office.until(lambda: office.got("recording"))
+
+    (report,) = office.got("recording")
+    assert (report.fields["RecordingStatus"], report.fields["ErrorCode"]) == ("absent", "16102")
+
+
+async def test_mp3_is_refused_in_a_way_that_nobody_takes_for_not_ready(
+    phones: Phones, office: Office
+) -> None:
+    """501 and the reason, not the 404 that asks for patience."""
+    report = await _recorded(phones, office)
+
+    status, body = await phones.rest("GET", f"/Recordings/{report['RecordingSid']}.mp3")
+
+    assert (status, "MP3" in body["message"]) == (501, True)
+
+
 async def test_a_recording_can_be_ready_before_the_call_has_ended(
     phones: Phones, office: Office
 ) -> None:
@@ -276,6 +304,28 @@ async def test_a_live_call_is_recorded_paused_and_stopped_by_request(
     assert (paused.status, stopped.status) == ("paused", "stopped")
     assert office.got("recording")[0].fields["RecordingStatus"] == "completed"
     assert phones.world.carrier.calls[call.sid].status == "in-progress"
+
+
+@pytest.mark.parametrize(("behaviour", "is_shorter"), [("skip", True), ("silence", False)])
+async def test_a_pause_is_silence_or_left_out(
+    phones: Phones, office: Office, behaviour: str, is_shorter: bool
+) -> None:
+    """`PauseBehavior` decides, for the pause that it comes with."""
+    await phones.person({"pause_s": 500})
+    office.answers["voice"] = office.stream()
+    call = await phones.call(office)
+    await office.until(lambda: office.talks)
+    recordings = phones.client.calls(call.sid).recordings
+
+    started = await phones.do(recordings.create)
+    current = recordings("Twilio.CURRENT")
+    await phones.do(current.update, status="paused", pause_behavior=behaviour)
+    from_ms = (await phones.ledger(call.sid, "answer"))["clock"]["now_ms"]
+    await phones.until_frame(call.sid, from_ms // 20 + 100)
+    await phones.do(current.update, status="stopped")
+
+    recording = phones.world.carrier.recordings[started.sid]
+    assert (recording.length < 100 * 160) == is_shorter
 
 
 async def test_twiml_can_start_a_recording(phones: Phones, office: Office) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 import requests
+from aiohttp import web
 from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
 
@@ -72,6 +73,11 @@ async def test_wrong_credentials_are_refused(phones: Phones) -> None:
     for login in ((sid, "wrong"), ("AC" + "f" * 32, "wrong"), ("", "")):
         status, body = await phones.rest("GET", "/Calls.json", auth=login)
         assert (status, body["code"]) == (401, 20003)
+    for header in ("", "Basic", "Basic %", "Basic \u00e9", "Bearer x"):
+        url = f"{phones.url}/2010-04-01/Accounts/{sid}/Calls.json"
+        async with phones.http.get(url, headers={"Authorization": header}) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (401, 20003)
+            assert answer.headers["WWW-Authenticate"] == 'Basic realm="Twilio API"'
 
 
 async def test_an_api_key_is_as_good_as_the_auth_token(phones: Phones, options: Options) -> None:
@@ -98,7 +104,10 @@ async def test_a_new_call_has_every_field_and_no_facts_yet(phones: Phones, offic
     assert status == 201
     assert body["status"] == "queued"
     assert body["direction"] == "outbound-api"
-    nothing = ("start_time", "end_time", "duration", "price", "answered_by", "parent_call_sid")
+    nothing = (
+        "date_created", "date_updated", "start_time", "end_time", "duration", "price",
+        "answered_by", "parent_call_sid",
+    )  # fmt: skip
     assert {body[name] for name in nothing} == {None}
     assert (body["price_unit"], body["queue_time"], body["api_version"]) == (
         "USD", "0", "2010-04-01",
@@ -170,7 +179,7 @@ async def test_a_list_is_filtered_and_paged(phones: Phones) -> None:
 
 
 async def test_readers_lag_behind(phones: Phones, office: Office) -> None:
-    """A fetched call is older than what the callbacks have told."""
+    """A fetched call is older than what the callbacks have told; a list does not hold it yet."""
     await phones.control("POST", "settings", {"consistency_lag_s": 3600})
     await phones.person({"pause_s": 60})
     office.answers["voice"] = office.stream()
@@ -178,8 +187,9 @@ async def test_readers_lag_behind(phones: Phones, office: Office) -> None:
     call = await phones.call(office)
     await office.until(lambda: "in-progress" in office.statuses())
     seen = await phones.do(phones.client.calls(call.sid).fetch)
+    listed = await phones.do(phones.client.calls.list)
 
-    assert seen.status == "queued"
+    assert (seen.status, listed) == ("queued", [])
 
 
 @pytest.mark.parametrize("status", ["completed", "canceled"])
@@ -254,6 +264,60 @@ async def test_the_time_limit_ends_a_call_and_may_be_changed(
     assert phones.world.carrier.calls[call.sid].status == "completed"
 
 
+async def test_a_live_call_can_be_told_to_report_and_fall_back_elsewhere(
+    phones: Phones, office: Office
+) -> None:
+    """`StatusCallback` and `FallbackUrl` are updated in place; the stream goes on."""
+    await phones.person({"pause_s": 500})
+    office.answers |= {"voice": office.stream(), "sorry": HANGUP}
+    office.answers["broken"] = lambda: web.Response(status=500)
+    call = await phones.call(office, status_callback_event=["completed"])
+    await office.until(lambda: office.talks)
+    live = phones.client.calls(call.sid)
+
+    await phones.do(
+        live.update,
+        status_callback=f"{office.url}/elsewhere",
+        fallback_url=f"{office.url}/sorry",
+        fallback_method="GET",
+    )
+    was_talking = not office.talks[0].is_closed
+    await phones.do(live.update, url=f"{office.url}/broken")
+    await office.until(lambda: office.got("elsewhere"))
+
+    assert was_talking
+    assert [r.method for r in office.got("sorry")] == ["GET"]
+    assert [r.fields["CallStatus"] for r in office.got("elsewhere")] == ["completed"]
+    assert office.got("status") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"Status": "ringing"}, 20001),
+        ({"Status": "completed", "TimeLimit": "0"}, 20001),
+        ({"Url": "nowhere"}, 21205),
+        ({"Url": "https://h.test/", "Twiml": HANGUP}, 20001),
+        ({"Twiml": "x" * 4001}, 32018),
+    ],
+)
+async def test_a_bad_update_changes_nothing(
+    phones: Phones, office: Office, fields: dict[str, str], code: int
+) -> None:
+    """It is refused as a whole, before anything was done."""
+    await phones.person({"pause_s": 500})
+    office.answers["voice"] = office.stream()
+    call = await phones.call(office)
+    await office.until(lambda: office.talks and office.talks[0].of("media"))
+    heard = len(office.talks[0].of("media"))
+
+    status, body = await phones.rest("POST", f"/Calls/{call.sid}.json", data=fields)
+    await office.talks[0].until(lambda talk: len(talk.of("media")) > heard + 25)
+
+    assert (status, body["code"]) == (400, code)
+    assert phones.world.carrier.calls[call.sid].status == "in-progress"
+
+
 async def test_only_a_finished_call_can_be_deleted(phones: Phones, office: Office) -> None:
     """20009 before, 204 after, then 20404."""
     await phones.person({"pause_s": 500})
@@ -275,10 +339,11 @@ async def test_the_accounts_numbers_are_listed(phones: Phones) -> None:
     numbers = phones.client.incoming_phone_numbers
 
     mine = await phones.do(numbers.list)
+    one = await phones.do(numbers(mine[0].sid).fetch)
     other = await phones.do(numbers.list, phone_number="+14155550199")
 
     assert [(n.phone_number, n.capabilities["voice"]) for n in mine] == [(FROM, True)]
-    assert other == []
+    assert (one.phone_number, other) == (FROM, [])
 
 
 @pytest.mark.parametrize(
