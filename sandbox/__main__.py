@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import signal
 import sys
 from pathlib import Path
 
-from sandbox.control import ControlError, parse_route
+from sandbox.control import ControlError, check_number, parse_route
 from sandbox.state import Options
 from sandbox.world import World
 
 MAX_SPEED = 50.0
+MAX_PORT = 65535
 
 
 def main() -> int:
@@ -32,13 +34,17 @@ def main() -> int:
         routes=routes,
         numbers=arguments.number or defaults.numbers,
     )
-    world = World(
-        options,
-        host=arguments.host,
-        twilio_port=arguments.twilio_port,
-        openai_port=arguments.openai_port,
-        log_file=arguments.log_json,
-    )
+    try:
+        world = World(
+            options,
+            host=arguments.host,
+            twilio_port=arguments.twilio_port,
+            openai_port=arguments.openai_port,
+            log_file=arguments.log_json,
+        )
+    except OSError as exc:
+        print(f"sandbox: --log-json {arguments.log_json}: {exc.strerror or exc}", file=sys.stderr)
+        return 2
     return asyncio.run(_serve(world, arguments))
 
 
@@ -72,23 +78,42 @@ def _speed(text: str) -> float:
 
 def _cps(text: str) -> float:
     cps = float(text)
-    if cps <= 0:
+    if not 0 < cps < math.inf:
         raise argparse.ArgumentTypeError("must be more than 0")
     return cps
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= MAX_PORT:
+        raise argparse.ArgumentTypeError(f"must be between 0 and {MAX_PORT}")
+    return port
+
+
+def _number(text: str) -> str:
+    try:
+        check_number("number", text)
+    except ControlError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+    return text
 
 
 def _arguments() -> argparse.Namespace:
     defaults = Options()
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--twilio-port", type=int, default=8010)
-    parser.add_argument("--openai-port", type=int, default=8020)
+    parser.add_argument("--twilio-port", type=_port, default=8010)
+    parser.add_argument("--openai-port", type=_port, default=8020)
     parser.add_argument("--speed", type=_speed, default=1.0, help="seconds of its time per second")
     parser.add_argument("--cps", type=_cps, default=defaults.cps, help="calls started per second")
     parser.add_argument("--auth-token", default=defaults.auth_token)
     parser.add_argument("--openai-key", default=defaults.openai_key)
     parser.add_argument(
-        "--number", action="append", default=[], help="a number of the account; may be repeated"
+        "--number",
+        action="append",
+        default=[],
+        type=_number,
+        help="a number of the account; may be repeated",
     )
     parser.add_argument(
         "--route",

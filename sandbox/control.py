@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from sandbox.faults import KINDS, FaultError
-from sandbox.people import PersonError, behaviour_from
+from sandbox.faults import FaultError, read_times
+from sandbox.people import PersonError, behaviour_from, is_amount
 from sandbox.state import State
 from sandbox.twilio.calls import Call
 from sandbox.twilio.carrier import Carrier
@@ -73,8 +74,7 @@ class Control:
 
     async def _put_person(self, request: web.Request) -> Json:
         number = request.match_info["number"]
-        if not E164.fullmatch(number):
-            raise ControlError(f"number: {number!r} is not E.164; write it like +14155550123.")
+        check_number("number", number)
         return self._carrier.people.put(number, await _body(request)).to_json()
 
     # --- faults ----------------------------------------------------------------------------------
@@ -86,8 +86,9 @@ class Control:
         body = await _body(request)
         where, what = str(body.get("where", "")), str(body.get("what", ""))
         if where.startswith("openai."):
-            self._add_model_fault(where, what, int(body.get("times", 1)))
-            return {"where": where, "what": what, "times": int(body.get("times", 1))}
+            times = read_times(body)
+            self._add_model_fault(where, what, times)
+            return {"where": where, "what": what, "times": times}
         fault = self._state.faults.add(body)
         self._state.log.add("control", "fault", dataclasses.asdict(fault))
         return dataclasses.asdict(fault)
@@ -106,6 +107,8 @@ class Control:
         for name, value in body.items():
             _check_setting(name, value, getattr(self._state.options, name, None))
         for name, value in body.items():
+            if name == "routes":
+                value = dict(parse_route(f"{public}={local}") for public, local in value.items())
             setattr(self._state.options, name, value)
         return await self._settings(request)
 
@@ -162,15 +165,16 @@ class Control:
         line = self._carrier.running[call.sid].line
         if line is None or call.is_over:
             raise ControlError(f"call: nobody is on the line of {call.sid}.")
-        line.person.do_instead(behaviour_from({"script": body.get("script")}).script)
+        if "script" not in body:
+            raise ControlError("script: missing; it says what the person does from now on.")
+        line.person.do_instead(behaviour_from({"script": body["script"]}).script)
         return {"call": call.sid}
 
 
 def _check_setting(name: str, value: object, now: object) -> None:
     if name not in SETTINGS:
         raise ControlError(f"{name}: not a setting; use one of {sorted(SETTINGS)}.")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(now, float) and not (is_number and value >= 0):  # type: ignore[operator]
+    if isinstance(now, float) and not is_amount(value):
         raise ControlError(f"{name}: must be a number from 0 upwards, not {value!r}.")
     if name == "cps" and not value:
         raise ControlError("cps: must be more than 0.")
@@ -178,9 +182,22 @@ def _check_setting(name: str, value: object, now: object) -> None:
         raise ControlError(f"{name}: must be a {type(now).__name__}, not {value!r}.")
     if name == "stream_query" and value not in ("strip", "refuse"):
         raise ControlError(f"stream_query: must be strip or refuse, not {value!r}.")
+    if name == "auth_token" and not value:
+        raise ControlError("auth_token: must not be empty.")
+    if name == "shared_key" and value and not all(str(value).partition(":")):
+        raise ControlError(f"shared_key: must be <id>:<secret> or empty, not {value!r}.")
+    if name == "numbers" and isinstance(value, list):
+        for number in value:
+            check_number("numbers", number)
     if name == "routes" and isinstance(value, dict):
         for public, local in value.items():
             parse_route(f"{public}={local}")
+
+
+def check_number(name: str, number: object) -> None:
+    """Raise ControlError unless this is a telephone number."""
+    if not isinstance(number, str) or not E164.fullmatch(number):
+        raise ControlError(f"{name}: {number!r} is not E.164; write it like +14155550123.")
 
 
 def parse_route(text: str) -> tuple[str, str]:
@@ -199,9 +216,12 @@ def parse_route(text: str) -> tuple[str, str]:
 def _number(request: web.Request, name: str, default: float) -> float:
     text = request.query.get(name, "")
     try:
-        return float(text) if text else default
+        number = float(text) if text else default
     except ValueError:
-        raise ControlError(f"{name}: must be a number, not {text!r}.") from None
+        number = math.nan
+    if not is_amount(number):
+        raise ControlError(f"{name}: must be a number from 0 upwards, not {text!r}.")
+    return number
 
 
 async def _body(request: web.Request) -> Json:
@@ -224,6 +244,3 @@ def _answered(work: Work) -> Callable[[web.Request], Awaitable[web.Response]]:
             return web.json_response({"error": str(exc)}, status=400)
 
     return answer
-
-
-__all__ = ["KINDS", "Control", "ControlError", "parse_route"]

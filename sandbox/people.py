@@ -6,9 +6,10 @@ them and the agent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from sandbox import clips
 from sandbox.twilio import ulaw
@@ -199,9 +200,14 @@ def behaviour_from(body: dict[str, Any]) -> Behaviour:
     )
 
 
+def is_amount(value: object) -> TypeGuard[float]:
+    """A number from 0 upwards, and no infinite one: what Python reads as JSON may hold such."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
 def _number(body: dict[str, Any], name: str, default: float) -> float:
     value = body.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    if not is_amount(value):
         raise PersonError(f"{name}: must be a number from 0 upwards, not {value!r}.")
     return value
 
@@ -225,7 +231,7 @@ def _check_step(number: int, step: object) -> None:
     if unknown := set(step) - _STEPS[verb] - {verb}:
         raise PersonError(f"{where}.{min(unknown)}: not an option of {verb}.")
     for name in ("say", "say_over_agent", "else_say"):
-        if name in step and step[name] not in clips.load():
+        if name in step and str(step[name]) not in clips.load():
             raise PersonError(f"{where}.{name}: no clip {step[name]!r}; see clips/index.json.")
     for name in ("pause_s", "timeout_s", "after_ms"):
         _number(step, name, 0)

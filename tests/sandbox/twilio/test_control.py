@@ -20,7 +20,19 @@ from tests.sandbox.twilio.office import FRAME, Office, Talk, greets
         ("POST", "faults", {"where": "stream"}, "what"),
         ("POST", "faults", {"where": "stream", "what": "explode"}, "what"),
         ("POST", "faults", {"where": "stream", "what": "gap:long"}, "what"),
+        ("POST", "faults", {"where": "stream", "what": "gap:nan"}, "what"),
         ("POST", "faults", {"where": "stream", "what": "refuse", "times": -1}, "times"),
+        ("POST", "faults", {"where": "stream", "what": "refuse", "call": ["+1"]}, "call"),
+        ("POST", "faults", {"where": "rest.crate", "what": "reset"}, "where"),
+        ("POST", "faults", {"where": "webhook.state", "what": "drop"}, "where"),
+        ("POST", "faults", {"where": "nowhere*", "what": "drop"}, "where"),
+        ("POST", "faults", {"where": "webhook.voice", "what": "late"}, "what"),
+        ("POST", "faults", {"where": "rest.list", "what": "early"}, "what"),
+        ("POST", "faults", {"where": "rest.create", "what": "code:soon"}, "what"),
+        ("POST", "faults", {"where": "rest.create", "what": "status:9999"}, "what"),
+        ("POST", "faults", {"where": "rest.create", "what": "after:never"}, "what"),
+        ("POST", "faults", {"where": "recording.media", "what": "redirect"}, "what"),
+        ("POST", "faults", {"where": "openai.connect", "what": "reset", "times": []}, "times"),
         ("POST", "faults", {"where": "stream", "what": "refuse", "often": 2}, "often"),
         ("POST", "settings", {"speed": 3}, "speed"),
         ("POST", "settings", {"cps": 0}, "cps"),
@@ -28,8 +40,13 @@ from tests.sandbox.twilio.office import FRAME, Office, Talk, greets
         ("POST", "settings", {"numbers": "+1"}, "numbers"),
         ("POST", "settings", {"stream_query": "keep"}, "stream_query"),
         ("POST", "settings", {"routes": {"a": "b"}}, "route"),
+        ("POST", "settings", {"numbers": ["555"]}, "numbers"),
+        ("POST", "settings", {"price_delay_s": float("inf")}, "price_delay_s"),
+        ("POST", "settings", {"auth_token": ""}, "auth_token"),
+        ("POST", "settings", {"shared_key": "no-secret"}, "shared_key"),
         ("GET", "calls/CA1", None, "call"),
         ("GET", "log?after=x", None, "after"),
+        ("GET", "log?after=inf", None, "after"),
     ],
 )
 async def test_a_mistake_is_answered_with_the_field_and_the_fix(
@@ -62,6 +79,23 @@ async def test_reset_makes_the_sandbox_as_new(phones: Phones, office: Office) ->
     entries = await phones.log()
     assert [e["what"] for e in entries if e["where"] == "control"] == ["reset"]
     assert min(e["n"] for e in entries) > before
+
+
+@pytest.mark.parametrize("where", ["webhook.*", "webhook.status.*", "rest*", "*"])
+async def test_a_fault_may_strike_at_many_places(phones: Phones, where: str) -> None:
+    """All that begin so."""
+    await phones.fault(where, "delay:0.1")
+
+    assert (await phones.control("GET", "faults"))["faults"][0]["where"] == where
+
+
+async def test_routes_may_end_in_a_slash(phones: Phones) -> None:
+    """As on the command line."""
+    routes = {"https://calls.example.test/": "http://127.0.0.1:8000/"}
+
+    settings = await phones.control("POST", "settings", {"routes": routes})
+
+    assert settings["routes"] == {"https://calls.example.test": "http://127.0.0.1:8000"}
 
 
 async def test_reset_ends_calls_without_a_word(phones: Phones, office: Office) -> None:
@@ -131,10 +165,10 @@ async def test_a_fault_may_be_meant_for_what_is_asked_about_one_number(
     """Requests that name the call, its recording, or the number."""
     office.answers["voice"] = "<Response><Say>Good morning.</Say></Response>"
     asked = {"record": True, "recording_status_callback": f"{office.url}/recording"}
+    fault = {"where": where, "what": "status:503", "call": "+14155550109"}
+    await phones.control("POST", "faults", fault)
     answers = []
     for number in ("+14155550101", "+14155550109"):
-        fault = {"where": where, "what": "status:503", "call": "+14155550109"}
-        await phones.control("POST", "faults", fault)
         office.received.clear()
         call = await phones.call(office, to=number, **asked)
         (report,) = await office.until(lambda: office.got("recording"))
@@ -155,6 +189,7 @@ async def test_a_person_can_be_moved_during_the_call(phones: Phones, office: Off
     await office.until(lambda: office.talks)
 
     script = [{"say": "person.hello"}, {"hang_up": True}]
+    await phones.control("POST", f"calls/{call.sid}/person", {}, status=400)
     await phones.control("POST", f"calls/{call.sid}/person", {"script": script})
     await phones.until_over(call.sid)
 
@@ -166,7 +201,10 @@ async def test_the_ledger_knows_pauses_and_who_spoke(phones: Phones, office: Off
     """Two utterances of the agent with a gap, and the person in between."""
     office.answers["voice"] = office.stream()
     await phones.person(
-        {"wait_for_agent": True}, {"say": "person.mhm"}, {"wait_for_agent": True}, {"hang_up": True}
+        {"wait_for_agent": True, "timeout_s": 100},
+        {"say": "person.mhm"},
+        {"wait_for_agent": True, "timeout_s": 100},
+        {"hang_up": True},
     )
 
     async def speak(talk: Talk) -> None:

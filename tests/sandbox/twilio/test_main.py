@@ -65,7 +65,14 @@ def test_a_taken_port_is_one_clear_line() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "named"),
-    [(("--speed", "0"), "--speed"), (("--cps", "0"), "--cps"), (("--route", "x"), "route")],
+    [
+        (("--speed", "0"), "--speed"),
+        (("--cps", "nan"), "--cps"),
+        (("--route", "x"), "route"),
+        (("--number", "555"), "--number"),
+        (("--twilio-port", "65536"), "--twilio-port"),
+        (("--log-json", "/nowhere/log.jsonl"), "--log-json"),
+    ],
 )
 def test_a_wrong_option_is_named(argument: tuple[str, str], named: str) -> None:
     """Exit code 2 before anything listens."""
@@ -74,3 +81,4 @@ def test_a_wrong_option_is_named(argument: tuple[str, str], named: str) -> None:
 
     assert process.returncode == 2
     assert named in error
+    assert "Traceback" not in error

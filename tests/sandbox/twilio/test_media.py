@@ -170,7 +170,7 @@ async def test_keys_arrive_as_dtmf(phones: Phones, office: Office) -> None:
         await talk.play(FRAME * 5)
         await talk.until_closed()
 
-    script = ({"wait_for_agent": True}, {"press": "1#"}, {"hang_up": True})
+    script = ({"wait_for_agent": True, "timeout_s": 100}, {"press": "1#"}, {"hang_up": True})
     await _talk(phones, office, speak, *script)
 
     (talk,) = office.talks

@@ -15,7 +15,9 @@ from tests.sandbox.twilio.office import FRAME, Office, Talk
 
 async def _recorded(phones: Phones, office: Office, **more: Any) -> dict[str, str]:
     """Have a short recorded call; returns the fields of the recording's report."""
-    await phones.person({"say": "person.yes"}, {"wait_for_agent": True}, {"hang_up": True})
+    await phones.person(
+        {"say": "person.yes"}, {"wait_for_agent": True, "timeout_s": 100}, {"hang_up": True}
+    )
     office.answers.setdefault("voice", office.stream())
 
     async def speak(talk: Talk) -> None:

@@ -20,7 +20,9 @@ async def test_a_call_is_answered_streamed_recorded_and_reported(
     phones: Phones, office: Office
 ) -> None:
     """Everything that a call is made of, in its order."""
-    await phones.person({"say": "person.yes"}, {"wait_for_agent": True}, {"hang_up": True})
+    await phones.person(
+        {"say": "person.yes"}, {"wait_for_agent": True, "timeout_s": 100}, {"hang_up": True}
+    )
     parameter = "<Parameter name='token' value='one-time'/>"
     office.answers["voice"] = office.stream(parameters=parameter)
 
@@ -59,7 +61,9 @@ async def test_the_recording_holds_the_person_left_and_what_was_played_right(
     phones: Phones, office: Office
 ) -> None:
     """[E16] Energy on each side lies where the ledger says that somebody spoke."""
-    await phones.person({"say": "person.yes"}, {"wait_for_agent": True}, {"hang_up": True})
+    await phones.person(
+        {"say": "person.yes"}, {"wait_for_agent": True, "timeout_s": 100}, {"hang_up": True}
+    )
     office.answers["voice"] = office.stream()
 
     async def speak(talk: Talk) -> None:
@@ -109,7 +113,7 @@ async def test_price_and_duration_come_after_the_end(phones: Phones, office: Off
 
 async def test_many_calls_run_at_once(phones: Phones, office: Office) -> None:
     """Ten conversations do not disturb each other."""
-    await phones.person({"wait_for_agent": True}, {"hang_up": True})
+    await phones.person({"wait_for_agent": True, "timeout_s": 100}, {"hang_up": True})
     office.answers["voice"] = office.stream()
 
     async def speak(talk: Talk) -> None:
