@@ -21,6 +21,8 @@ QUIET_FRAMES = 30
 """600 ms: a person who waits for the agent takes this much silence for its end."""
 BREATH_FRAMES = 15
 """300 ms: a shorter silence does not end the agent's sentence."""
+MOST_CALLS = 3
+"""So often somebody who hears nothing says hello."""
 
 Step = dict[str, Any]
 
@@ -332,12 +334,15 @@ class Person:
         self._ear.has_spoken = False
 
     def _wait(self, timeout_s: float, else_say: str | None) -> _Script:
-        for _ in range(3):
-            yield from self._until(self._agent_is_done, timeout_s)
+        unheard = 0
+        while unheard < MOST_CALLS:
+            yield from self._until(self._agent_is_done, max(timeout_s, 1 / FRAMES_PER_S))
             if self._agent_is_done() or else_say is None:
                 break
-            if not self._ear.speaking:
+            # Who only wants to be sure that somebody is there lets the agent finish.
+            if not self._ear.has_spoken:
                 yield from self._say(else_say)
+                unheard += 1
         self._ear.has_spoken = False
 
     def _agent_is_done(self) -> bool:

@@ -61,6 +61,18 @@ def test_silence_alone_is_no_agent() -> None:
     assert left_at
 
 
+@pytest.mark.parametrize("timeout_s", [0, 1.0])
+def test_whoever_listens_lets_the_agent_finish(timeout_s: float) -> None:
+    """However long it speaks, and also right after its last word, nobody says hello."""
+    listen = {"wait_for_agent": True, "timeout_s": timeout_s, "else_say": "person.hello"}
+    person = _person({"pause_s": 0.02}, listen, {"hang_up": True})
+
+    during = _live(person, LOUD, 1020)
+    left_at = _live(person, QUIET, 100)
+
+    assert (during, left_at, person.segments) == (0, 30, [])
+
+
 def test_a_person_interrupts_after_the_agent_has_spoken_for_a_while() -> None:
     """800 ms are 40 frames of the agent's voice."""
     person = _person({"say_over_agent": "person.wait", "after_ms": 800})
