@@ -8,6 +8,7 @@ from sandbox.openai.errors import Json
 from sandbox.openai.shapes import (
     Check,
     Either,
+    Flag,
     Items,
     Number,
     Object,
@@ -42,14 +43,14 @@ def _metadata(value: object, path: str) -> None:
 
 
 RESPONSE = Object({
-    "instructions": Text(),
+    "instructions": Text(nullable=True),  # as a client in wide use sends it
     "output_modalities": settings.MODALITIES,
     "audio": Object({
         "output": Object({"format": settings.FORMAT, "voice": settings.VOICE}),
     }),
     "tools": settings.TOOLS,
     "tool_choice": settings.TOOL_CHOICE,
-    "parallel_tool_calls": anything,
+    "parallel_tool_calls": Flag(),
     "reasoning": settings.REASONING,
     "max_output_tokens": settings.MAX_TOKENS,
     "metadata": _metadata,

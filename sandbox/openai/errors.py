@@ -141,7 +141,8 @@ def wrong_type(param: str, expected: str, got: object) -> RealtimeError:
 def not_supported(param: str, value: object, supported: tuple[str, ...]) -> RealtimeError:
     """A value outside a closed list."""
     shown = [f"'{s}'" for s in supported]
-    listed = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])}, and {shown[-1]}"
+    comma = "," if len(shown) > 2 else ""
+    listed = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])}{comma} and {shown[-1]}"
     word = "value is" if len(shown) == 1 else "values are"
     return invalid_value(param, f"Invalid value: '{value}'. Supported {word}: {listed}.")
 
@@ -151,10 +152,12 @@ def invalid_value(param: str | None, message: str) -> RealtimeError:
     return RealtimeError("invalid_value", message, param=param)
 
 
-def out_of_range(param: str, value: float, low: float, high: float) -> RealtimeError:
-    """A number outside its bounds."""
+def out_of_range(
+    param: str, value: float, low: float, high: float, *, whole: bool
+) -> RealtimeError:
+    """A number outside its bounds; `whole`: the member takes integers only."""
     above = value > high
-    kind = "integer" if isinstance(value, int) else "decimal"
+    kind = "integer" if whole else "decimal"
     side, sign, bound = ("above maximum", "<=", high) if above else ("below minimum", ">=", low)
     return RealtimeError(
         f"{kind}_{'above_max' if above else 'below_min'}_value",

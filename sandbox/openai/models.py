@@ -5,6 +5,8 @@ Source: OpenAI, Models and Deprecations pages, as of November 2026.
 
 from __future__ import annotations
 
+import re
+
 from sandbox.openai import errors
 from sandbox.openai.errors import Json, RealtimeError
 
@@ -40,6 +42,11 @@ def check(model: str | None) -> str:
     if model not in _REALTIME:
         raise errors.model_not_found(model)
     return model
+
+
+def reasons(model: str) -> bool:
+    """Whether it is of the second generation; "gpt-realtime-2025-08-28" is of the first."""
+    return re.match(r"gpt-realtime-2(\.|$)", model) is not None
 
 
 def listed() -> Json:

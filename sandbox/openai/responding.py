@@ -49,6 +49,7 @@ class Desk:
 
     def create(self, wanted: Json, now: float) -> list[Effect]:
         """The client asks for a response. Raises RealtimeError."""
+        wanted = {name: value for name, value in wanted.items() if value is not None}
         self._check(wanted)
         if wanted.get("conversation", "auto") == "auto":
             self._refuse_second()

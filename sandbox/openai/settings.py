@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 
-from sandbox.openai import errors
+from sandbox.openai import errors, models
 from sandbox.openai.audio import MODEL_HZ, PCM, PCMA, PCMU
 from sandbox.openai.errors import Json
 from sandbox.openai.shapes import (
@@ -55,8 +55,7 @@ FUNCTION = Object(
         "type": anything,
         "name": Text(pattern="[a-zA-Z0-9_-]{1,64}"),
         "description": Text(nullable=True),
-        "parameters": free_object,
-        "strict": Flag(nullable=True),
+        "parameters": free_object,  # and no `strict`, which the Realtime API does not know
     },
     required=("name",),
 )
@@ -244,7 +243,7 @@ def check_format(format: Json | None, path: str) -> None:
 def check_reasoning(settings: Json, model: str, path: str) -> None:
     """Older models do not reason. Raises RealtimeError."""
     for name in ("reasoning", "parallel_tool_calls"):
-        if settings.get(name) is not None and not model.startswith("gpt-realtime-2"):
+        if settings.get(name) is not None and not models.reasons(model):
             raise errors.invalid_value(
                 f"{path}.{name}", f"'{path}.{name}' is not supported with the model '{model}'."
             )

@@ -105,7 +105,7 @@ class Number:
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise errors.wrong_type(path, "an integer" if self.whole else "a decimal", value)
         if not self.low <= value <= self.high:
-            raise errors.out_of_range(path, value, self.low, self.high)
+            raise errors.out_of_range(path, value, self.low, self.high, whole=self.whole)
 
 
 @dataclass(frozen=True)

@@ -303,12 +303,23 @@ async def test_padding_unknown_events_and_unknown_fields_can_be_switched_on(mode
     assert talk.of("response.created")[0]["revision"] == {"build": 7}
 
 
+async def test_instructions_of_a_response_may_be_null(model: Model) -> None:
+    """They count as absent; LiveKit's client asks for every plain response this way."""
+    async with model.talking() as talk:
+        await talk.send("response.create", response={"instructions": None})
+
+        response = (await talk.until("response.done"))["response"]
+
+    assert response["status"] == "completed"
+
+
 @pytest.mark.parametrize(
     ("response", "param"),
     [
         ({"output_modalities": ["text", "audio"]}, "response.output_modalities"),
         ({"temperature": 1}, "response.temperature"),
         ({"conversation": "mine"}, "response.conversation"),
+        ({"parallel_tool_calls": "no"}, "response.parallel_tool_calls"),
         ({"metadata": {"k": "v" * 513}}, "response.metadata.k"),
         ({"input": [{"type": "item_reference", "id": "no"}]}, "response.input[0].id"),
     ],

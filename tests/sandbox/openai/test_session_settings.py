@@ -122,6 +122,11 @@ def _output(**members: Any) -> Event:
             "invalid_value",
             "session.tools[0].name",
         ),
+        (
+            {"type": "realtime", "tools": [{**END_CALL, "strict": True}]},
+            "unknown_parameter",
+            "session.tools[0].strict",
+        ),
         (_input(format={"type": "pcm16"}), "invalid_value", "session.audio.input.format.type"),
         (_input(format="pcm16"), "invalid_type", "session.audio.input.format"),
         (
@@ -155,7 +160,7 @@ def _output(**members: Any) -> Event:
             "session.audio.input.transcription.model",
         ),
         (_output(voice="nobody"), "invalid_value", "session.audio.output.voice"),
-        (_output(speed=2), "integer_above_max_value", "session.audio.output.speed"),
+        (_output(speed=2), "decimal_above_max_value", "session.audio.output.speed"),
         (
             {"type": "realtime", "reasoning": {"effort": "huge"}},
             "invalid_value",
@@ -188,8 +193,10 @@ async def test_update_in_the_beta_shape_ends_the_session(model: Model) -> None:
     assert closed == (4000, "invalid_request_error.beta_api_shape_disabled")
 
 
-async def test_older_model_does_not_reason(model: Model) -> None:
-    async with model.connected("?model=gpt-realtime-1.5") as talk:
+@pytest.mark.parametrize("name", ["gpt-realtime-1.5", "gpt-realtime-2025-08-28"])
+async def test_older_model_does_not_reason(model: Model, name: str) -> None:
+    """Not even one whose date looks like the second generation."""
+    async with model.connected(f"?model={name}") as talk:
         await talk.send(
             "session.update", session={"type": "realtime", "reasoning": {"effort": "low"}}
         )
