@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sandbox.openai import errors
-from sandbox.openai.audio import duration_ms
+from sandbox.openai.audio import BYTES_PER_MS, duration_ms
 from sandbox.openai.errors import Json
 from sandbox.openai.shapes import Check, Items, Object, Text, Variant, anything
 
@@ -65,6 +65,8 @@ class Item:
     format: str = ""
     heard: str | None = None
     """What the model itself understood, which no client sees."""
+    is_cut: bool = False
+    """It was truncated: nothing of it comes back, though the model may still be speaking."""
 
     @property
     def id(self) -> str:
@@ -81,6 +83,11 @@ class Item:
     @property
     def audio_ms(self) -> float:
         return duration_ms(len(self.audio), self.format) if self.audio else 0.0
+
+    @property
+    def has_sounded(self) -> bool:
+        """Whether it ever held audio; what a client wrote for the model never does."""
+        return bool(self.audio) or self.is_cut
 
     @property
     def text(self) -> str:
@@ -135,8 +142,13 @@ class Conversation:
         """Insert at the end, behind another item, or ("root") in front.
 
         Raises:
-            RealtimeError: `after` or the item's own id cannot be.
+            RealtimeError: `after` or the item's own id cannot be, or it answers no call.
         """
+        call_id = item.json.get("call_id")
+        if item.kind == "function_call_output" and not self._has_call(call_id):
+            raise errors.RealtimeError(
+                "invalid_tool_call_id", f"Tool call ID '{call_id}' not found in conversation."
+            )
         if item.id in self._items:
             raise errors.RealtimeError(
                 "item_create_duplicate_item_id",
@@ -181,21 +193,21 @@ class Conversation:
         item = self.need(item_id, "truncate", "truncating")
         content = item.json.get("content") or []
         part = content[content_index] if 0 <= content_index < len(content) else None
-        if item.role != "assistant" or part is None or part["type"] != "output_audio":
-            raise errors.invalid_value(
-                "item_id", "Only model output audio messages can be truncated"
+        # Before its first audio an item of the model's is refused as well, at 0 ms too.
+        if part is None or part["type"] != "output_audio" or not item.has_sounded:
+            raise errors.RealtimeError(
+                "unsupported_content_type", "Only model output audio messages can be truncated"
             )
         if end_ms > item.audio_ms:
             raise errors.invalid_value(
                 "audio_end_ms",
                 f"Audio content of {int(item.audio_ms)}ms is already shorter than {end_ms}ms",
             )
-        per_ms = len(item.audio) / item.audio_ms if item.audio_ms else 0
-        item.audio = item.audio[: int(end_ms * per_ms)]
+        item.audio = item.audio[: end_ms * BYTES_PER_MS[item.format]]
+        item.is_cut = True
         part.pop("transcript", None)
 
-    def has_call(self, call_id: str) -> bool:
-        """Whether a function call of that id was made."""
+    def _has_call(self, call_id: str | None) -> bool:
         return any(i.kind == "function_call" and i.json.get("call_id") == call_id for i in self)
 
 

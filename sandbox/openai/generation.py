@@ -63,6 +63,7 @@ class Generation:
     _ready: list[Effect] = field(default_factory=list)
     _at: float = 0.0
     _has_paused: bool = False
+    _is_full: bool = False
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # noqa: S311  (sizes of pieces, not secrets)
@@ -107,7 +108,7 @@ class Generation:
                 break
             yield self._at, self._open_item(part)
             yield from self._fill_item(part)
-            if self._ends_here() or self._over_budget():
+            if self._ends_here() or self._is_full:
                 break
             yield self._at, self._close_item("completed")
         yield from self._end(self._at)
@@ -120,7 +121,7 @@ class Generation:
 
     def _end(self, at: float) -> Iterator[Due]:
         ending = self.reply.ending
-        if self._over_budget():
+        if self._is_full:
             reason = {"type": "incomplete", "reason": "max_output_tokens"}
             yield at, self._finish("incomplete", reason)
         elif ending.kind == EndKind.FAILED:
@@ -145,21 +146,21 @@ class Generation:
     def _stalls_a_while(self) -> bool:
         return self.reply.ending.kind == EndKind.STALL and self.reply.ending.for_ms is not None
 
-    def _over_budget(self) -> bool:
+    def _has_room(self, *, text: str = "", audio_ms: float = 0) -> bool:
+        """Whether `max_output_tokens` allows so much more; if not, the response ends here."""
+        tokens = self._text_tokens + text_tokens(text) + spoken_tokens(self.audio_ms + audio_ms)
         limit = self.options.max_tokens
-        return isinstance(limit, int) and self._tokens() > limit
-
-    def _tokens(self) -> int:
-        return spoken_tokens(self.audio_ms) + self._text_tokens
+        self._is_full = isinstance(limit, int) and tokens > limit
+        return not self._is_full
 
     # --- the three kinds of output ------------------------------------------------------------
 
     def _sound(self, said: Utterance) -> Iterator[Due]:
-        item, per_ms = self._current(), BYTES_PER_MS[item_format(self.options)]
+        per_ms = BYTES_PER_MS[item_format(self.options)]
         words = re.findall(r"\S+\s*", said.text)
         told = position = 0
         begin = self._at
-        while position < len(said.audio) and not (self._ends_here() or self._over_budget()):
+        while position < len(said.audio) and not (self._ends_here() or self._is_full):
             self._at = self._burst(begin, position / per_ms)
             yield self._at, []
             size = self._random.randint(*self.reply.pace.delta_ms) * per_ms
@@ -168,15 +169,22 @@ class Generation:
             effects: list[Effect] = []
             # The words run a little ahead of their sound.
             share = (position + _TRANSCRIPT_LEAD_MS * per_ms) / len(said.audio)
-            while told < len(words) and told < share * len(words):
+            while told < min(len(words), share * len(words)) and self._has_room(text=words[told]):
                 effects += self._tell("response.output_audio_transcript.delta", words[told])
                 told += 1
-            item.audio += piece
-            self.audio_ms += len(piece) / per_ms
-            delta = base64.b64encode(piece).decode()
-            effects.append(self._item_event("response.output_audio.delta", delta=delta))
+            if not self._is_full and self._has_room(audio_ms=len(piece) / per_ms):
+                effects.append(self._play(piece, len(piece) / per_ms))
             yield self._at, effects
             begin += self._pause_s()
+
+    def _play(self, piece: bytes, ms: float) -> Effect:
+        item = self._current()
+        if not item.is_cut:
+            item.audio += piece
+        self.audio_ms += ms
+        return self._item_event(
+            "response.output_audio.delta", delta=base64.b64encode(piece).decode()
+        )
 
     def _pause_s(self) -> float:
         """How long the ordered stall lasts, once its place is reached."""
@@ -190,14 +198,16 @@ class Generation:
         for n, word in enumerate(re.findall(r"\S+\s*", text)):
             self._at += _TEXT_PIECE_MS / 1000 if n else 0
             yield self._at, []
-            yield self._at, self._tell("response.output_text.delta", word)
-            if self._over_budget():
+            if not self._has_room(text=word):
                 return
+            yield self._at, self._tell("response.output_text.delta", word)
 
     def _call(self, part: CallTool) -> Iterator[Due]:
         item = self._current()
         for n in range(0, len(part.arguments), _ARGUMENT_PIECE):
             piece = part.arguments[n : n + _ARGUMENT_PIECE]
+            if not self._has_room(text=piece):
+                return
             self._said += piece
             self._text_tokens += text_tokens(piece)
             item.json["arguments"] = self._said
@@ -265,7 +275,8 @@ class Generation:
             )
         else:
             effects += self._close_content()
-            item.json["content"] = [self._content()]
+            if not item.is_cut:
+                item.json["content"] = [self._content()]
         item.json["status"] = status
         if self.in_band and item.id in self.conversation:
             before = self.conversation.before(item.id)

@@ -258,13 +258,6 @@ class Session:
 
     def _create_item(self, event: Json) -> list[Effect]:
         item = item_of(event["item"], self.new_id("item"), self.input_format)
-        if item.kind == "function_call_output":
-            call_id = item.json["call_id"]
-            if not self.conversation.has_call(call_id):
-                raise RealtimeError(
-                    "invalid_tool_call_id",
-                    f"Tool call ID '{call_id}' not found in conversation.",
-                )
         if item.audio:
             item.heard = self.mind.recogniser.transcript(item.audio, item.format)
         self.conversation.add(item, event.get("previous_item_id"))

@@ -12,16 +12,20 @@ from tests.sandbox.openai.talk import Event, Model
 LONG = "This sentence goes on and on, so that there is enough of it to be cut somewhere."
 
 
-async def test_output_limit_ends_the_response_as_incomplete(model: Model) -> None:
+@pytest.mark.parametrize("modality", ["audio", "text"])
+async def test_output_limit_ends_the_response_as_incomplete(model: Model, modality: str) -> None:
+    """Nothing is generated, or billed, beyond it."""
     await model.script({"say": LONG})
     async with model.talking() as talk:
-        await talk.send("response.create", response={"max_output_tokens": 40})
+        options = {"max_output_tokens": 18, "output_modalities": [modality]}
+        await talk.send("response.create", response=options)
 
         response = (await talk.until("response.done"))["response"]
 
     assert response["status"] == "incomplete"
     assert response["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
-    assert 40 < response["usage"]["output_tokens"] < 60
+    assert response["output"][0]["status"] == "incomplete"
+    assert 10 < response["usage"]["output_tokens"] <= 18
 
 
 @pytest.mark.parametrize(

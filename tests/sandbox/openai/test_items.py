@@ -60,7 +60,42 @@ async def test_only_the_models_own_audio_can_be_truncated(model: Model) -> None:
 
         error = await talk.error()
 
+    assert error["code"] == "unsupported_content_type"
     assert error["message"] == "Only model output audio messages can be truncated"
+
+
+async def test_item_that_has_not_sounded_yet_cannot_be_truncated(model: Model) -> None:
+    """Not even at 0 ms."""
+    async with model.talking() as talk:
+        await talk.send("response.create", response={"max_output_tokens": 1})
+        item = (await talk.until("response.done"))["response"]["output"][0]
+        await talk.send(
+            "conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=0
+        )
+
+        error = await talk.error()
+
+    assert talk.audio(item["id"]) == b""
+    assert error["code"] == "unsupported_content_type"
+
+
+async def test_item_cut_while_the_model_speaks_stays_cut(model: Model) -> None:
+    """What is generated after the cut belongs to it no more, nor do its words."""
+    await model.script({"say": "These words are going to be forgotten.", "pace": 4.0})
+    async with model.talking() as talk:
+        await talk.send("response.create")
+        item_id = (await talk.until("response.output_audio.delta"))["item_id"]
+        await talk.send(
+            "conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=10
+        )
+        await talk.until("conversation.item.truncated")
+        await talk.until("response.done")
+        await talk.send("conversation.item.retrieve", item_id=item_id)
+
+        content = (await talk.until("conversation.item.retrieved"))["item"]["content"][0]
+
+    assert "transcript" not in content
+    assert len(base64.b64decode(content["audio"])) == 10 * 48
 
 
 @pytest.mark.parametrize("verb", ["truncate", "delete", "retrieve"])
