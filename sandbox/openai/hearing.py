@@ -83,6 +83,7 @@ class Ear:
     _base: int = 0  # appended bytes that stand before the buffer
     _unheard: bytearray = field(default_factory=bytearray)
     _heard_ms: int = 0
+    _turn_end_ms: int = 0  # where the last turn ended; no later one begins before
     _loud: int = 0
     _quiet_ms: int = 0
     _is_patient: bool = False
@@ -113,9 +114,9 @@ class Ear:
 
     def append(self, data: bytes) -> list[Heard]:
         """Add audio; return what the detector noticed in it, in order."""
+        self._trim()  # only now: the turns in the last piece have been taken
         self._buffer += data
         self.appended_bytes += len(data)
-        self._trim()
         if self.detection is None:
             self._heard_ms = self.position_ms
             return []
@@ -177,6 +178,7 @@ class Ear:
                 return None
             onset = self._heard_ms - self._loud * WINDOW_MS
             floor = int(self._offset_ms + self._base / BYTES_PER_MS[self.format])
+            floor = max(floor, self._turn_end_ms)
             self.speaking_since_ms = max(floor, onset - detection.prefix_padding_ms)
             self._loud = self._quiet_ms = 0
             return SpeechStarted(self.speaking_since_ms)
@@ -188,11 +190,13 @@ class Ear:
         if self._quiet_ms < (detection.patience_ms if self._is_patient else detection.silence_ms):
             return None
         if detection.patience_ms and not self._is_patient:
-            so_far = self._buffer[self._index(self.speaking_since_ms) :]
+            begin, now = self._index(self.speaking_since_ms), self._index(self._heard_ms)
+            so_far = self._buffer[begin:now]
             if not self.is_finished(bytes(so_far), self.format):
                 self._is_patient = True
                 return None
         stopped = SpeechStopped(self.speaking_since_ms, self._heard_ms)
+        self._turn_end_ms = self._heard_ms
         self._forget_speech()
         return stopped
 

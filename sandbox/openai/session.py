@@ -195,6 +195,7 @@ class Session:
                 return self._commit(now)
             case "input_audio_buffer.clear":
                 self.ear.clear()
+                self._speech_item = None
                 return [self.event("input_audio_buffer.cleared")]
             case "response.create":
                 return self._desk.create(event.get("response") or {}, now)
@@ -234,7 +235,6 @@ class Session:
         data = decoded(audio, "audio")
         if len(data) > MAX_AUDIO_BYTES:
             raise errors.invalid_value("audio", "Invalid 'audio': more than 15 MiB in one event.")
-        self.ledger.appended_ms = self.ear.position_ms
         effects: list[Effect] = []
         for noticed in self.ear.append(data):
             match noticed:
@@ -276,7 +276,6 @@ class Session:
 
     def _speech_started(self, start_ms: int, now: float) -> list[Effect]:
         self._speech_item = self.new_id("item")
-        self._idle_from = None
         effects: list[Effect] = [
             self.event(
                 "input_audio_buffer.speech_started",
@@ -290,6 +289,7 @@ class Session:
 
     def _speech_stopped(self, start_ms: int, end_ms: int, now: float) -> list[Effect]:
         item_id, self._speech_item = self._speech_item or self.new_id("item"), None
+        self._idle_from = None  # the person was there; the next response starts it anew
         audio = self.ear.take(start_ms, end_ms)
         effects: list[Effect] = [
             self.event("input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=item_id),
@@ -350,7 +350,8 @@ class Session:
     def _idle_at(self) -> float | None:
         detection = self.detection
         limit_ms = detection.get("idle_timeout_ms") if detection is not None else None
-        if limit_ms is None or self._idle_from is None or self.active is not None:
+        is_speaking = self.active is not None or self.ear.speaking_since_ms is not None
+        if limit_ms is None or self._idle_from is None or is_speaking:
             return None
         return self._idle_from + float(limit_ms) / 1000
 

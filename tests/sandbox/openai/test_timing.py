@@ -192,6 +192,23 @@ def test_speech_stops_the_idle_clock() -> None:
     assert played.when("input_audio_buffer.timeout_triggered") == []
 
 
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_nobody_is_asked_whether_they_are_there_while_they_speak(interrupts: bool) -> None:
+    """Also when their speech cut a response, or outlasted one."""
+    played = Played({"say": TEXT, "pace": 2.0})
+    _on_the_phone(played, create_response=False, interrupt_response=interrupts)
+    played.send("response.create")
+    played.wait(1)
+
+    played.append(tone(500))
+    played.wait(30)
+    played.append(silence(800))
+    played.wait(30)
+
+    assert played.when("input_audio_buffer.speech_stopped") == [31.0]
+    assert played.when("input_audio_buffer.timeout_triggered") == []
+
+
 @pytest.mark.parametrize(
     "prepare",
     [

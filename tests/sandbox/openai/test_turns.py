@@ -150,6 +150,51 @@ async def test_one_large_append_holds_as_many_turns_as_were_spoken(model: Model)
     assert len(talk.of("input_audio_buffer.committed")) == 3
 
 
+@pytest.mark.parametrize("piece_ms", [7, 20, 10_000])
+async def test_size_of_the_pieces_changes_no_position(model: Model, piece_ms: int) -> None:
+    """A turn begins no earlier than the last one ended, also where both came in one piece."""
+    async with model.talking() as talk:
+        await talk.phone(silence_duration_ms=200, create_response=False)
+
+        await talk.append((tone(400) + silence(300)) * 2 + silence(500), piece_ms)
+        await talk.update()
+
+    starts = [e["audio_start_ms"] for e in talk.of("input_audio_buffer.speech_started")]
+    ends = [e["audio_end_ms"] for e in talk.of("input_audio_buffer.speech_stopped")]
+    assert starts == [0, ends[0]]
+    assert ends == [600, 1300]
+
+
+async def test_turns_in_one_large_append_keep_their_sound(model: Model) -> None:
+    """Though it holds more than the buffer keeps of audio that nobody commits."""
+    async with model.talking() as talk:
+        await talk.phone(create_response=False)
+        await talk.append(spoken("person.hours") + silence(70_000), piece_ms=80_000)
+        item_id = (await talk.until("input_audio_buffer.committed"))["item_id"]
+        await talk.send("conversation.item.retrieve", item_id=item_id)
+
+        item = (await talk.until("conversation.item.retrieved"))["item"]
+        record = await model.record()
+
+    assert item["content"][0]["audio"]
+    assert record["transcripts"][0]["text"] == "When are you open?"
+
+
+async def test_speech_that_was_cleared_away_begins_anew(model: Model) -> None:
+    """What is committed afterwards is another item than the one that had been announced."""
+    async with model.talking() as talk:
+        await talk.phone()
+        await talk.append(tone(500))
+        announced = (await talk.until("input_audio_buffer.speech_started"))["item_id"]
+        await talk.send("input_audio_buffer.clear")
+        await talk.append(silence(200))
+        await talk.send("input_audio_buffer.commit")
+
+        committed = await talk.until("input_audio_buffer.committed")
+
+    assert committed["item_id"] != announced
+
+
 async def test_detector_alone_neither_answers_nor_interrupts_when_told_so(model: Model) -> None:
     await model.script({"say": "I speak for quite a while now.", "pace": 1.0})
     async with model.talking() as talk:
