@@ -200,7 +200,8 @@ def new_session(state: State, model: str) -> Session:
     seed = source.getrandbits(64)
     name = "".join(source.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", k=21))
     session = Session(
-        id=f"sess_{name}",
+    session_id = f"sess_{name}"
+        id=session_id,
         model=model,
         mind=state,
         behaviour=state.behaviour,
@@ -210,7 +211,7 @@ def new_session(state: State, model: str) -> Session:
     )
 
     def tell(kind: str, entry: Json) -> None:
-        state.log("openai.event", kind, {"session": session.id, **entry})
+        state.log("openai.event", kind, {"session": session_id, **entry})
 
     session.ledger.tell = tell
     return session

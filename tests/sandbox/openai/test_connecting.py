@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 
 import pytest
 from aiohttp import WSMsgType
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
-from sandbox.openai.state import DEFAULT_KEY
+from sandbox.openai.connection import new_session
+from sandbox.openai.state import DEFAULT_KEY, State
 from tests.sandbox.openai.talk import DEADLINE_S, Model
 
 BEARER = {"Authorization": f"Bearer {DEFAULT_KEY}"}
@@ -292,6 +295,21 @@ async def test_client_secret_that_never_was_opens_nothing(model: Model) -> None:
         error = await talk.error()
 
     assert error["code"] == "invalid_api_key"
+
+
+def test_finished_session_is_forgotten_but_for_its_record() -> None:
+    """Its audio would otherwise stay as long as the record does, beside hundreds of others."""
+    state = State()
+    session = new_session(state, "gpt-realtime-2.1")
+    state.keep(session.ledger)
+    session.open(state.now())
+    gone = weakref.ref(session)
+
+    del session
+    gc.collect()
+
+    assert gone() is None
+    assert [ledger.sent["session.created"] for ledger in state.ledgers.values()] == [1]
 
 
 async def test_plain_http_at_the_socket_address_is_a_bad_request(model: Model) -> None:
