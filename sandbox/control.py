@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -36,6 +36,15 @@ SETTINGS = (
 )
 
 
+class ModelFaults(Protocol):
+    """The faults of the other half, which knows what can go wrong there."""
+
+    @property
+    def faults(self) -> Sequence[Any]: ...
+    def add_fault(self, where: str, what: str, times: int) -> None: ...
+    def clear_faults(self) -> None: ...
+
+
 class ControlError(ValueError):
     """The order makes no sense; the text names the field and the fix."""
 
@@ -43,10 +52,10 @@ class ControlError(ValueError):
 class Control:
     """What tests and demonstrations tell the sandbox."""
 
-    def __init__(self, carrier: Carrier, add_model_fault: Callable[[str, str, int], Any]) -> None:
+    def __init__(self, carrier: Carrier, model: ModelFaults) -> None:
         self._carrier = carrier
         self._state: State = carrier.state
-        self._add_model_fault = add_model_fault
+        self._model = model
 
     def routes(self) -> list[web.RouteDef]:
         """Every route; all bodies and answers are JSON."""
@@ -80,14 +89,15 @@ class Control:
     # --- faults ----------------------------------------------------------------------------------
 
     async def _list_faults(self, _: web.Request) -> Json:
-        return {"faults": [dataclasses.asdict(fault) for fault in self._state.faults]}
+        faults = [*self._state.faults, *self._model.faults]
+        return {"faults": [dataclasses.asdict(fault) for fault in faults]}
 
     async def _add_fault(self, request: web.Request) -> Json:
         body = await _body(request)
         where, what = str(body.get("where", "")), str(body.get("what", ""))
         if where.startswith("openai."):
             times = read_times(body)
-            self._add_model_fault(where, what, times)
+            self._model.add_fault(where, what, times)
             return {"where": where, "what": what, "times": times}
         fault = self._state.faults.add(body)
         self._state.log.add("control", "fault", dataclasses.asdict(fault))
@@ -95,6 +105,7 @@ class Control:
 
     async def _clear_faults(self, _: web.Request) -> Json:
         self._state.faults.clear()
+        self._model.clear_faults()
         return {"faults": []}
 
     # --- settings, reset -------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class World:
         """Listen on both ports; raises OSError if one is taken."""
         phone = web.Application(client_max_size=MAX_BODY)
         phone.add_routes(Rest(self.carrier).routes())
-        phone.add_routes(Control(self.carrier, self.model.add_fault).routes())
+        phone.add_routes(Control(self.carrier, self.model).routes())
         phone.add_routes(model.control_routes(self.model))
         self.state.twilio_url = await self._listen(phone, self._ports[0])
         self.state.openai_url = await self._listen(model.create_app(self.model), self._ports[1])

@@ -137,6 +137,17 @@ async def test_the_log_holds_requests_callbacks_and_the_stream(
     assert later[0]["n"] == entries[3]["n"]
 
 
+async def test_faults_of_the_model_are_listed_and_cleared_with_the_others(phones: Phones) -> None:
+    await phones.fault("openai.response", "failed:server_error")
+    listed = await phones.control("GET", "faults")
+
+    cleared = await phones.control("DELETE", "faults")
+
+    ordered = {"where": "openai.response", "what": "failed:server_error", "times": 1}
+    assert listed == {"faults": [ordered]}
+    assert cleared == await phones.control("GET", "faults") == {"faults": []}
+
+
 async def test_a_fault_may_be_meant_for_one_number(phones: Phones, office: Office) -> None:
     """Others are not touched."""
     fault = {"where": "rest.create", "what": "status:500", "call": "+14155550109"}
