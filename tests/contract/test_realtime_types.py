@@ -202,6 +202,79 @@ async def test_events_outside_a_plain_call_are_of_the_vendors_types_too(model: M
     assert "response.output_text.delta" in {e["type"] for e in talk.events}
 
 
+async def test_less_usual_items_are_of_the_vendors_types_too(model: Model) -> None:
+    """Several items in a response, cut at every place; items that a client wrote, fetched again."""
+    call = {"name": "end_call", "arguments": {"reason": "done"}}
+    await model.script(
+        {"items": [{"say": "One moment."}, {"tool": call}, {"say": "Done."}]},
+        {"say": "This one fails in the middle.", "fail": {"after_ms": 200}},
+        {"say": "This one is cut by its limit."},
+    )
+    message = {
+        "type": "message",
+        "role": "user",
+        "content": [
+            {"type": "input_text", "text": "Listen:"},
+            {"type": "input_audio", "audio": "AAAA"},
+        ],
+    }
+    async with model.connected() as plain:
+        talk = Checked(plain.socket)
+        await talk.until("session.created")
+        await talk.update(
+            audio={
+                "input": {
+                    "turn_detection": {"type": "semantic_vad", "eagerness": "high"},
+                    "transcription": {"model": "gpt-realtime-whisper", "delay": "low"},
+                },
+                "output": {"voice": {"id": "voice_1"}},
+            },
+            tracing="auto",
+            parallel_tool_calls=False,
+        )
+        await talk.send("conversation.item.create", item=message, previous_item_id="root")
+        item_id = (await talk.until("conversation.item.done"))["item"]["id"]
+        await talk.send("response.create")
+        items = (await talk.until("response.done"))["response"]["output"]
+        for one in (item_id, items[1]["id"]):
+            await talk.send("conversation.item.retrieve", item_id=one)
+            await talk.until("conversation.item.retrieved")
+        for limit in ("inf", 3):
+            await talk.send("response.create", response={"max_output_tokens": limit})
+            await talk.until("response.done")
+        await talk.send("response.create", response={"conversation": "none", "input": []})
+        await talk.until("response.done")
+
+    statuses = [e["response"]["status"] for e in talk.of("response.done")]
+    assert statuses == ["completed", "failed", "incomplete", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [("?model=gpt-realtime-2.1", "sk-wrong"), ("", DEFAULT_KEY), ("?model=gpt-9", DEFAULT_KEY)],
+)
+async def test_refusal_of_a_session_is_of_the_vendors_types(
+    model: Model, query: str, key: str
+) -> None:
+    async with model.connected(query, key) as plain:
+        talk = Checked(plain.socket)
+
+        await talk.closed()
+
+    assert [e["type"] for e in talk.events] == ["error"]
+
+
+async def test_end_of_a_sessions_time_is_of_the_vendors_types(model: Model) -> None:
+    async with model.connected() as plain:
+        talk = Checked(plain.socket)
+        await talk.until("session.created")
+        await model.control("POST", "sessions/last/do", {"do": "expire"})
+
+        await talk.closed()
+
+    assert talk.events[-1]["error"]["code"] == "session_expired"
+
+
 async def test_silence_that_times_out_is_of_the_vendors_types() -> None:
     async with model_server(speed=40.0) as fast, fast.connected() as plain:
         talk = Checked(plain.socket)
