@@ -13,7 +13,7 @@ from aiohttp import WSMsgType, web
 from sandbox.openai.effects import Effect, HangUp, Reset, Send
 from sandbox.openai.errors import Closing, Json
 from sandbox.openai.ledger import Ledger
-from sandbox.openai.replies import CLOSE_CODES, BadScript, number
+from sandbox.openai.replies import BadScript, close_code
 from sandbox.openai.session import Session
 from sandbox.openai.state import State
 
@@ -51,20 +51,20 @@ class Connection:
     async def run(self, first: list[Effect]) -> None:
         """Serve the socket until it is closed."""
         self.carry_out(first)
-        writer = asyncio.create_task(self._write())
-        pings = asyncio.create_task(self._ping())
         try:
-            await self._read()
+            async with asyncio.TaskGroup() as tasks:
+                writer = tasks.create_task(self._write())
+                pings = tasks.create_task(self._ping())
+                await self._read()
+                if self._is_hanging_up:
+                    # Reading ends where closing begins. Cut off before the client has answered,
+                    # its kernel might throw the close frame away unread.
+                    await asyncio.wait({writer}, timeout=_SEND_S)
+                writer.cancel()
+                pings.cancel()
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            if self._is_hanging_up:
-                # Reading ends where closing begins. Cut off before the client has answered, its
-                # kernel might throw the close frame away unread.
-                await asyncio.wait({writer}, timeout=_SEND_S)
-            for task in (writer, pings):
-                task.cancel()
-            await asyncio.gather(writer, pings, return_exceptions=True)
             closed = self._socket.close_code
             self.ledger.close("client", closed, "", self._state.now())
 
@@ -84,10 +84,8 @@ class Connection:
         now = self._state.now()
         match action:
             case "close":
-                code, reason = (
-                    int(number(details.get("code", 1011), "code", *CLOSE_CODES)),
-                    str(details.get("reason", "")),
-                )
+                code = close_code(details.get("code", 1011), "code")
+                reason = str(details.get("reason", ""))
                 self.ledger.close("server", code, reason, now)
                 self._put(HangUp(Closing(code, reason)))
                 self._may_read.set()
@@ -150,8 +148,12 @@ class Connection:
         # aiohttp's own heartbeat rests while data flows; OpenAI pings every 20 s all the same.
         while not self._socket.closed:
             await asyncio.sleep(self._ping_s)
-            if not self._is_silent:
+            if self._is_silent:
+                continue
+            try:
                 await self._socket.ping()
+            except ConnectionError:  # the client has gone, as the reader will see
+                return
 
     async def _write(self) -> None:
         while True:
@@ -171,8 +173,8 @@ class Connection:
 
     async def _send(self, effect: Send | HangUp | str | bytes) -> None:
         if isinstance(effect, HangUp):
-            reason = effect.closing.reason.encode()[:123]
-            await self._socket.close(code=effect.closing.code, message=reason)
+            closing = effect.closing
+            await self._socket.close(code=closing.code, message=closing.payload)
         elif self._is_silent:
             return
         elif isinstance(effect, Send):
@@ -199,8 +201,8 @@ def new_session(state: State, model: str) -> Session:
     source = random.SystemRandom()
     seed = source.getrandbits(64)
     name = "".join(source.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", k=21))
-    session = Session(
     session_id = f"sess_{name}"
+    session = Session(
         id=session_id,
         model=model,
         mind=state,
@@ -210,6 +212,7 @@ def new_session(state: State, model: str) -> Session:
         seed=seed,
     )
 
+    # The ledger outlives the session: what it holds must not keep the session, with all its audio.
     def tell(kind: str, entry: Json) -> None:
         state.log("openai.event", kind, {"session": session_id, **entry})
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import orjson
 from aiohttp import web
 
 from sandbox.openai.errors import Json
 from sandbox.openai.ledger import Ledger
-from sandbox.openai.replies import BadScript, number
+from sandbox.openai.replies import BadScript
 from sandbox.openai.state import State
 
 PREFIX = "/sandbox/openai"
@@ -66,8 +67,7 @@ class Control:
         body = await _body(request)
         if not isinstance(body, dict) or not body.get("where") or not body.get("what"):
             raise BadScript("a fault needs 'where' and 'what'")
-        times = int(number(body.get("times", 1), "times", 0, 1_000_000))
-        self._state.add_fault(str(body["where"]), str(body["what"]), times)
+        self._state.add_fault(str(body["where"]), str(body["what"]), body.get("times", 1))
         return {"faults": [vars(f) for f in self._state.faults]}
 
     async def clear_faults(self, request: web.Request) -> Json:
@@ -128,7 +128,8 @@ def _answered(handle: Callable[[web.Request], Awaitable[Json]]) -> Handler:
 
 async def _body(request: web.Request) -> object:
     try:
-        body: object = await request.json()
+        # As strict as the sessions: what this lets in can be sent to a client.
+        body: object = await request.json(loads=orjson.loads)
     except ValueError:
         raise BadScript("the body is not JSON") from None
     return body

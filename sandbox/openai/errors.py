@@ -52,6 +52,11 @@ class Closing:
     code: int
     reason: str
 
+    @property
+    def payload(self) -> bytes:
+        """The reason as a close frame holds it: 123 bytes at most, and no part of a character."""
+        return self.reason.encode()[:123].decode(errors="ignore").encode()
+
 
 # Source: live captures of 2026; all others use 4000.
 CLOSE_CODES = {"invalid_api_key": 3000, "model_not_found": 4004}

@@ -52,6 +52,13 @@ class Ledger:
         elif kind in ("session.created", "session.updated"):
             self.session = event["session"]
 
+    def note_injected(self, event: Json, now: float) -> None:
+        """A tester put this on the wire, whatever it is; it tells nothing about the session."""
+        kind = str(event.get("type"))
+        self.sent[kind] += 1
+        entry = {"at_ms": self._ms(now), "from": "server", "type": kind, "injected": True}
+        self.events.append(entry)
+
     def heard(self, item_id: str, text: str, audio_ms: float) -> None:
         """The person's turn, as the model understood it."""
         self.transcripts.append(
@@ -105,6 +112,7 @@ class Ledger:
             kind in _BULKY
             and last is not None
             and last["type"] == kind
+            and "count" in last
             and last.get("item_id") == event.get("item_id")
         ):
             last["count"] += 1

@@ -97,7 +97,9 @@ FAILURES: dict[str, Json] = {
     },
 }
 INCOMPLETE = ("max_output_tokens", "content_filter")
-CLOSE_CODES = (1000, 4999)
+_UNSENDABLE = frozenset({1004, 1005, 1006, 1015, *range(1016, 3000)})
+"""Close codes that no frame may hold. Source: RFC 6455, section 7.4."""
+_LONGEST_MS = 3_600_000
 _REPLY_FIELDS = frozenset({
     "say", "clip", "tool", "items", "fail", "incomplete", "stall", "disconnect", "pace",
     "first_byte_ms", "delta_ms", "burst_ms",
@@ -113,6 +115,8 @@ def reply_of(data: object, pace: Pace, where: str = "responses[0]") -> Reply:
             f"{where}.{min(strange)} is unknown; known are {', '.join(sorted(_REPLY_FIELDS))}"
         )
     entries = data.get("items") or [{k: data[k] for k in ("say", "clip", "tool") if data.get(k)}]
+    if not isinstance(entries, list):
+        raise BadScript(f"{where}.items must be a list of objects such as {{'say': 'Hello.'}}")
     parts = [p for n, e in enumerate(entries) for p in _parts(e, f"{where}.items[{n}]")]
     return Reply(tuple(parts), _ending(data, where), pace_of(data, pace, where))
 
@@ -151,14 +155,15 @@ def ending_of(what: str) -> Ending:
         if kind == "incomplete" and rest in INCOMPLETE:
             return Ending(EndKind.INCOMPLETE, 300, reason=rest)
         if kind == "stall":
-            return Ending(EndKind.STALL, int(rest or 0))
+            return Ending(EndKind.STALL, _after(rest))
         if kind == "reset":
-            return Ending(EndKind.DISCONNECT, int(rest or 0))
+            return Ending(EndKind.DISCONNECT, _after(rest))
         if kind == "close":
             code, _, after = rest.partition(":")
-            return Ending(EndKind.DISCONNECT, int(after or 0), close_code=int(code or 1011))
+            sent = close_code(int(code or 1011), "the close code")
+            return Ending(EndKind.DISCONNECT, _after(after), close_code=sent)
     except ValueError as exc:
-        raise BadScript(f"'{what}' holds a number that is none: {exc}") from exc
+        raise BadScript(f"'{what}' holds a wrong number: {exc}") from exc
     raise BadScript(
         f"'{what}' is no fault of a response; known are failed:server_error, "
         "failed:rate_limit_exceeded, failed:insufficient_quota, incomplete:max_output_tokens, "
@@ -173,12 +178,27 @@ def number(value: object, where: str, low: float, high: float) -> float:
     return value
 
 
+def close_code(value: object, where: str) -> int:
+    """A close code that a frame may hold. Raises BadScript."""
+    code = int(number(value, where, 1000, 4999))
+    if code in _UNSENDABLE:
+        raise BadScript(f"{where} must be 1000-1003, 1007-1014 or 3000-4999; {code} is never sent")
+    return code
+
+
+def _after(text: str) -> int:
+    return int(number(int(text or 0), "the milliseconds", 0, _LONGEST_MS))
+
+
 def _parts(entry: object, where: str) -> list[Part]:
     if not isinstance(entry, dict) or entry.keys() - {"say", "clip", "tool"}:
         raise BadScript(f"{where} must be an object with 'say', 'clip' or 'tool'")
+    for name in ("say", "clip"):
+        if not isinstance(entry.get(name) or "", str):
+            raise BadScript(f"{where}.{name} must be a text")
     parts: list[Part] = []
     if entry.get("say") or entry.get("clip"):
-        parts.append(Say(str(entry.get("say") or ""), entry.get("clip")))
+        parts.append(Say(entry.get("say") or "", entry.get("clip")))
     if tool := entry.get("tool"):
         parts.append(_tool(tool, f"{where}.tool"))
     return parts
@@ -187,6 +207,8 @@ def _parts(entry: object, where: str) -> list[Part]:
 def _tool(tool: Any, where: str) -> CallTool:
     if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
         raise BadScript(f"{where} must be an object with a 'name'")
+    if not isinstance(tool.get("call_id") or "", str):
+        raise BadScript(f"{where}.call_id must be a text")
     arguments = tool.get("arguments", {})
     text = arguments if isinstance(arguments, str) else json.dumps(arguments)
     return CallTool(tool["name"], text, tool.get("call_id"))
@@ -205,7 +227,7 @@ def _ending(data: Json, where: str) -> Ending:
     if not isinstance(value, dict):
         raise BadScript(f"{where}.{name} must be an object such as {{'after_ms': 500}}")
     where = f"{where}.{name}"
-    after = _whole(value, "after_ms", where, 0, 3_600_000)
+    after = _whole(value, "after_ms", where, 0, _LONGEST_MS)
     if name == "fail":
         error = {"type": "server_error", "code": None, "message": "The server had an error."}
         error |= {k: v for k, v in value.items() if k in error}
@@ -216,9 +238,9 @@ def _ending(data: Json, where: str) -> Ending:
             raise BadScript(f"{where}.reason must be {' or '.join(INCOMPLETE)}, not {reason!r}")
         return Ending(EndKind.INCOMPLETE, after, reason=reason)
     if name == "stall":
-        for_ms = _whole(value, "for_ms", where, 0, 3_600_000)
+        for_ms = _whole(value, "for_ms", where, 0, _LONGEST_MS)
         return Ending(EndKind.STALL, after or 0, for_ms=for_ms)
-    code = _whole(value, "code", where, *CLOSE_CODES)
+    code = close_code(value["code"], f"{where}.code") if value.get("code") is not None else None
     return Ending(EndKind.DISCONNECT, after or 0, close_code=code)
 
 

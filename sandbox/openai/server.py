@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 
+import orjson
 from aiohttp import WSCloseCode, web
 
 from sandbox.openai import errors, models
@@ -12,8 +14,9 @@ from sandbox.openai.connection import Connection, new_session, reset
 from sandbox.openai.control import control_routes
 from sandbox.openai.effects import Effect, HangUp
 from sandbox.openai.errors import Closing, FatalError, Json, RealtimeError
+from sandbox.openai.outbox import new_id
 from sandbox.openai.session import Session
-from sandbox.openai.shapes import Number, Object, Text, anything
+from sandbox.openai.shapes import Number, Object, Text, free_object
 from sandbox.openai.state import State
 
 STATE: web.AppKey[State] = web.AppKey("state", State)
@@ -25,7 +28,7 @@ _SECRET_REQUEST = Object({
     "expires_after": Object(
         {"anchor": Text(among=("created_at",)), "seconds": Number(10, 7_200)},
     ),
-    "session": anything,
+    "session": free_object,
 })  # fmt: skip
 
 __all__ = ["control_routes", "create_app"]
@@ -123,8 +126,7 @@ def _authorised(request: web.Request) -> Json:
     state = request.app[STATE]
     offered = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
     keys = [p.strip().removeprefix(_BROWSER_KEY) for p in offered if _BROWSER_KEY in p]
-    key = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-    key = key or (keys[0] if keys else "")
+    key = _bearer(request) or (keys[0] if keys else "")
     if key == state.api_key:
         return {}
     secret = state.secret(key)
@@ -133,9 +135,15 @@ def _authorised(request: web.Request) -> Json:
     return secret.session
 
 
+def _bearer(request: web.Request) -> str:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
 async def _refuse(socket: web.WebSocketResponse, error: FatalError) -> None:
-    await socket.send_json({"type": "error", "event_id": "event_refused", "error": error.to_json()})
-    await socket.close(code=error.close.code, message=error.close.reason.encode()[:123])
+    event_id = new_id(random.SystemRandom(), "event")
+    await socket.send_json({"type": "error", "event_id": event_id, "error": error.to_json()})
+    await socket.close(code=error.close.code, message=error.close.payload)
 
 
 async def _hang_up_all(app: web.Application) -> None:
@@ -167,14 +175,16 @@ async def _client_secret(request: web.Request) -> web.StreamResponse:
     if refused is not None:
         return refused
     try:
-        body = await request.json()
+        body = await request.json(loads=orjson.loads)
     except ValueError:
         raise errors.invalid_json() from None
     _SECRET_REQUEST(body, "")
     state = request.app[STATE]
     wanted: Json = body.get("session") or {"type": "realtime"}
     seconds = body.get("expires_after", {}).get("seconds", 600)
-    session = new_session(state, models.check(wanted.get("model", "gpt-realtime-2.1")))
+    model = wanted.get("model", "gpt-realtime-2.1")
+    Text()(model, "session.model")
+    session = new_session(state, models.check(model))
     session.configure(wanted)
     value, expires_at = state.new_secret(seconds, {**wanted, "model": session.ledger.model})
     return web.json_response({"value": value, "expires_at": expires_at, "session": session.config})
@@ -184,9 +194,8 @@ async def _before_http(request: web.Request, where: str) -> web.StreamResponse |
     state = request.app[STATE]
     state.log("openai.http", request.method, {"path": request.path})
     refused = await _http_fault(request, state.take_fault(where) or "")
-    if refused is None and "Bearer " + state.api_key != request.headers.get("Authorization"):
-        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return _error(errors.invalid_api_key(key), 401)
+    if refused is None and _bearer(request) != state.api_key:
+        return _error(errors.invalid_api_key(_bearer(request)), 401)
     return refused
 
 

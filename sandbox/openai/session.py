@@ -157,7 +157,7 @@ class Session:
 
     def inject(self, event: Json, now: float) -> list[Effect]:
         """Send an event that a tester made up, as it stands."""
-        self.ledger.note_sent({"type": "?", **event}, now, "")
+        self.ledger.note_injected(event, now)
         return [Send(event)]
 
     def expire(self, now: float) -> list[Effect]:

@@ -160,6 +160,7 @@ class State:
     def add_fault(self, where: str, what: str, times: int = 1) -> None:
         """Let something go wrong so many times, or (0) for ever. Raises BadScript."""
         check_fault(where, what)
+        times = int(replies.number(times, "times", 0, 1_000_000))
         self.faults.append(Fault(where, what, times))
 
     def take_fault(self, where: str) -> str | None:
@@ -198,8 +199,9 @@ class State:
 
     def new_secret(self, seconds: int, session: Json) -> tuple[str, int]:
         """Make a client secret; returns it and its expiry (Unix seconds)."""
-        value = f"ek_{secrets.token_hex(16)}"
-        expires_at = int(time.time()) + seconds
+        now = int(time.time())
+        self.secrets = {k: s for k, s in self.secrets.items() if s.expires_at > now}
+        value, expires_at = f"ek_{secrets.token_hex(16)}", now + seconds
         self.secrets[value] = Secret(expires_at, session)
         return value, expires_at
 
@@ -218,10 +220,18 @@ def check_fault(where: str, what: str) -> None:
     if not any(fits):
         raise BadScript(f"what '{what}' is unknown at {where}; known are {', '.join(known)}")
     kind, _, rest = what.partition(":")
-    if where == "openai.response" and kind != "delay":
-        replies.ending_of(what)
-    elif kind in ("status", "delay") or rest.startswith("close:"):
-        try:
-            float(rest.removeprefix("close:"))
-        except ValueError:
-            raise BadScript(f"what '{what}' needs a number after the colon") from None
+    if what.endswith(":"):
+        raise BadScript(f"what '{what}' needs something after the colon")
+    try:
+        if kind == "delay":
+            replies.number(float(rest), f"the delay in '{what}'", 0, 600)
+        elif where == "openai.response":
+            replies.ending_of(what)
+        elif kind == "status":
+            replies.number(int(rest), f"the status in '{what}'", 200, 599)
+        elif rest.startswith("close:"):
+            replies.close_code(int(rest.removeprefix("close:")), f"the code in '{what}'")
+    except BadScript:
+        raise
+    except ValueError:
+        raise BadScript(f"what '{what}' needs a number after the colon") from None

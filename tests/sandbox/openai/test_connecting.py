@@ -22,6 +22,13 @@ BEARER = {"Authorization": f"Bearer {DEFAULT_KEY}"}
     ("query", "key", "headers", "code", "close"),
     [
         ("?model=gpt-realtime-2.1", "sk-wrong", {}, "invalid_api_key", 3000),
+        (
+            "?model=gpt-realtime-2.1",
+            DEFAULT_KEY,
+            {"Authorization": DEFAULT_KEY},  # no scheme
+            "invalid_api_key",
+            3000,
+        ),
         ("", DEFAULT_KEY, {}, "missing_model", 4000),
         ("?model=gpt-live-1", DEFAULT_KEY, {}, "invalid_model", 4000),
         ("?model=gpt-9", DEFAULT_KEY, {}, "model_not_found", 4004),
@@ -295,6 +302,26 @@ async def test_client_secret_that_never_was_opens_nothing(model: Model) -> None:
         error = await talk.error()
 
     assert error["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"session": "realtime"}, "session"),
+        ({"session": []}, "session"),
+        ({"session": {"type": "realtime", "model": {"id": "gpt-realtime-2.1"}}}, "session.model"),
+        ({"session": {"type": "realtime", "voice": "marin"}}, "session.voice"),
+        ({"expires_after": {"anchor": "created_at", "seconds": 5}}, "expires_after.seconds"),
+    ],
+)
+async def test_wrong_request_for_a_client_secret_is_refused(
+    model: Model, body: object, param: str
+) -> None:
+    url = f"{model.url}/v1/realtime/client_secrets"
+
+    async with model.http.post(url, json=body, headers=BEARER) as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["param"] == param
 
 
 def test_finished_session_is_forgotten_but_for_its_record() -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.sandbox.openai.talk import Event, Model
 
+HALF = "\ud800"  # of a surrogate pair
+
 
 async def _said(model: Model) -> str:
     async with model.talking() as talk:
@@ -92,6 +94,11 @@ async def test_waiting_script_can_be_dropped(model: Model) -> None:
         ({"responses": [{"stall": {"for_ms": "long"}}]}, "responses[0].stall.for_ms"),
         ({"responses": [{"disconnect": {"code": 99}}]}, "responses[0].disconnect.code"),
         ({"responses": [{"incomplete": {"reason": "tired"}}]}, "responses[0].incomplete.reason"),
+        ({"responses": [{"disconnect": {"code": 1006}}]}, "responses[0].disconnect.code"),
+        ({"responses": [{"items": 5}]}, "responses[0].items"),
+        ({"responses": [{"say": 5}]}, "responses[0].items[0].say"),
+        ({"responses": [{"clip": ["agent.hours"]}]}, "responses[0].items[0].clip"),
+        ({"responses": [{"tool": {"name": "x", "call_id": 5}}]}, "tool.call_id"),
         ({"responses": [], "session": "s", "match": "m"}, "not both"),
         ({"settings": {"mood": "bad"}}, "settings.mood"),
         ({"settings": {"transcription": "sometimes"}}, "settings.transcription"),
@@ -115,6 +122,14 @@ async def test_bad_script_is_refused_by_name_and_changes_nothing(
         ({"where": "openai.response", "what": "failed:nonsense"}, "failed:server_error"),
         ({"where": "openai.response", "what": "sulk"}, "stall"),
         ({"where": "openai.connect", "what": "after:close:soon"}, "number"),
+        ({"where": "openai.connect", "what": "status:99999"}, "status"),
+        ({"where": "openai.connect", "what": "status:503.5"}, "number"),
+        ({"where": "openai.connect", "what": "after:close:1006"}, "1000-1003"),
+        ({"where": "openai.connect", "what": "delay:inf"}, "delay"),
+        ({"where": "openai.connect", "what": "error:"}, "after the colon"),
+        ({"where": "openai.response", "what": "delay:nan"}, "delay"),
+        ({"where": "openai.response", "what": "close:1005"}, "1000-1003"),
+        ({"where": "openai.response", "what": "stall:-5"}, "milliseconds"),
         ({"where": "openai.connect", "what": "reset", "times": "often"}, "times"),
         ({"what": "reset"}, "where"),
     ],
@@ -175,6 +190,51 @@ async def test_any_event_can_be_put_on_the_wire(model: Model) -> None:
         received = [await talk.socket.recv() for _ in range(3)]
 
     assert received == ['{"type":"response.created","response":null}', "{oops", b"oops"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "response.output_audio.delta"},
+        {"type": "response.output_audio.delta", "delta": 7},
+        {"type": "response.done"},
+        {"type": "error"},
+        {"type": "session.updated"},
+        {"type": 5},
+        {},
+    ],
+)
+async def test_event_may_lack_whatever_its_kind_needs(model: Model, event: Event) -> None:
+    """It is sent as it stands, and recorded as the tester's own."""
+    async with model.talking() as talk:
+        status, _ = await model.control("POST", "sessions/last/do", {"do": "send", "event": event})
+
+        received = await talk.hear()
+        record = await model.record()
+
+    assert (status, received) == (200, event)
+    assert record["events"][-1]["injected"] is True
+    assert record["errors"] == []
+
+
+async def test_text_that_cannot_be_sent_is_refused(model: Model) -> None:
+    """Half a character would otherwise silence the session for good."""
+    async with model.talking() as talk:
+        text = {"do": "send_text", "text": HALF}
+        status, _ = await model.control("POST", "sessions/last/do", text)
+
+        assert status == 400
+        assert await talk.update()
+
+
+async def test_reason_of_a_close_is_cut_between_characters(model: Model) -> None:
+    async with model.talking() as talk:
+        close = {"do": "close", "code": 4001, "reason": "é" * 100}
+        await model.control("POST", "sessions/last/do", close)
+
+        closed = await talk.closed()
+
+    assert closed == (4001, "é" * 61)
 
 
 async def test_session_can_be_made_to_expire_now(model: Model) -> None:
