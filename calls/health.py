@@ -17,6 +17,7 @@ from calls.models import Heartbeat
 
 # Beat asks for a heartbeat every 5 seconds; a worker writes it down.
 HEARTBEAT_LIMIT = timedelta(seconds=30)
+CANNOT_BE_ASKED = "the database, which knows, cannot be read"
 _BROKER_TIMEOUT_S = 2
 
 
@@ -62,7 +63,7 @@ def heartbeat_problem() -> str | None:
     try:
         newest = Heartbeat.objects.order_by("-at").values_list("at", flat=True).first()
     except DatabaseError:
-        return "unknown: the database does not answer"
+        return CANNOT_BE_ASKED
     if newest is None:
         return "beat and a worker have never worked together on this database"
     age = timezone.now() - newest

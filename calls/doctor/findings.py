@@ -41,9 +41,11 @@ class Finding:
         return not self.fix
 
     def __str__(self) -> str:
+        # One line, whatever a library put into its message.
+        text = " ".join(self.text.split()).rstrip(".")
         if self.is_well:
-            return f"ok    {self.name}: {self.text}"
-        return f"FAIL  {self.name}: {self.text}. Fix: {self.fix}"
+            return f"ok    {self.name}: {text}"
+        return f"FAIL  {self.name}: {text}. Fix: {self.fix}"
 
 
 def examine(probes: Iterable[Probe], *, deadline_s: float = DEADLINE_S) -> Iterator[Finding]:

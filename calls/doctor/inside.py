@@ -31,8 +31,10 @@ def configuration() -> str:
     found = run_checks(tags=[checks.TAG])
     serious = [message for message in found if message.is_serious()]
     if serious:
-        first = serious[0]
-        raise Trouble(first.msg.rstrip("."), f"{first.hint} ({first.id})")
+        raise Trouble(
+            " ".join(message.msg for message in serious),
+            " ".join(f"{message.hint} ({message.id})" for message in serious),
+        )
     warnings = ", ".join(f"{message.id} {message.msg}" for message in found)
     return f"with warnings: {warnings}" if warnings else "the settings fit together"
 
@@ -40,9 +42,13 @@ def configuration() -> str:
 def database() -> str:
     """It answers, and has every table."""
     begun = time.monotonic()
-    problem = health.database_problem()
-    if problem:
-        raise Trouble(problem, "start it, or correct DATABASE_URL")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as exc:
+        reason = str(exc).partition("\n")[0]
+        text = f"the database does not answer ({reason})"
+        raise Trouble(text, "start it, or correct DATABASE_URL") from exc
     took_ms = (time.monotonic() - begun) * 1000
     executor = MigrationExecutor(connection)
     waiting = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
@@ -77,6 +83,8 @@ def worker() -> str:
 def beat() -> str:
     """The scheduler ticks, and a worker does what it asks."""
     problem = health.heartbeat_problem()
+    if problem == health.CANNOT_BE_ASKED:
+        raise Trouble(problem, "mend the database first")
     if problem:
         raise Trouble(problem, "start both: celery -A voicecall beat, celery -A voicecall worker")
     return "its last tick reached a worker in time"
@@ -127,7 +135,7 @@ def database_clock() -> str:
             row = cursor.fetchone()
             after = datetime.now(UTC)
     except DatabaseError as exc:
-        raise Trouble(f"the database does not answer ({exc})", "mend the database first") from exc
+        raise Trouble("it cannot be asked", "mend the database first") from exc
     return judge_clock("the database", row[0], before, after, tolerance_s=0.0)
 
 

@@ -23,8 +23,8 @@ _URL_FIX = (
     "check DNS, the firewall and the proxy"
 )
 _SIGNATURE_FIX = (
-    "the proxy must pass path and query on unchanged, and PUBLIC_BASE_URL must be spelled as "
-    "Twilio uses it"
+    "spell PUBLIC_BASE_URL as Twilio uses it, have the proxy pass path and query on unchanged, and "
+    "start web and media with this very TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
 )
 # Well-formed and nobody's: the fallback answers without looking anything up.
 _NO_CALL = {"CallSid": "CA" + "0" * 32}
@@ -82,9 +82,11 @@ def stream_socket() -> str:
     url = stream_url()
     signature = sign(url, {}, settings.TWILIO_AUTH_TOKEN)
     status = _handshake(url, {"X-Twilio-Signature": signature})
+    if status == 403:
+        raise Trouble(f"{url} refused a signed handshake (403)", _SIGNATURE_FIX)
     if status != 101:
         raise Trouble(
-            f"{url} refused a signed handshake with {status}",
+            f"{url} answered a handshake with {status}",
             "the proxy must pass WebSocket upgrades (Upgrade and Connection headers) on to the "
             "media process",
         )

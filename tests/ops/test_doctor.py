@@ -12,9 +12,10 @@ import requests
 from django.apps import apps
 from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
-from calls.doctor.findings import Probe, Trouble, examine
-from calls.doctor.inside import judge_clock
+from calls.doctor.findings import Finding, Probe, Trouble, examine
+from calls.doctor.inside import configuration, judge_clock
 from calls.models import Heartbeat
 from tests.servers import ROOT, free_port, wait_until
 from tests.worlds import BACKENDS, World
@@ -89,6 +90,8 @@ def test_wrong_credentials_are_found_out_each_with_its_fix(world: World) -> None
         "OpenAI key",
         "OpenAI session",
     }
+    assert "Fix: spell PUBLIC_BASE_URL as Twilio uses it" in lines["media stream"]
+    assert "start web and media with this very" in lines["media stream"]
     assert "Fix: copy TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN" in lines["Twilio account"]
     assert "Fix: set OPENAI_API_KEY" in lines["OpenAI key"]
     assert "Fix: set OPENAI_API_KEY" in lines["OpenAI session"]
@@ -133,14 +136,39 @@ def test_what_does_not_run_is_found_out(world: World, tmp_path: Path) -> None:
 
 
 @on_sqlite
-def test_a_folder_that_cannot_be_written_is_found_out(world: World, tmp_path: Path) -> None:
-    """Its place is taken by a file, which stops even root."""
+def test_a_database_and_a_folder_that_cannot_be_used_are_found_out(
+    world: World, tmp_path: Path
+) -> None:
+    """The folder's place is taken by a file, which stops even root."""
     (tmp_path / "recordings").write_text("")
+    nobody = f"postgres://somebody@127.0.0.1:{free_port()}/name"
 
-    _, lines = doctor(world, VAR_DIR=str(tmp_path))
+    code, lines = doctor(world, DATABASE_URL=nobody, VAR_DIR=str(tmp_path))
 
-    assert "storage" in failed(lines)
+    assert code == 1
+    assert failed(lines) == {"database", "database clock", "worker", "beat", "storage"}
+    assert "Connection refused" in lines["database"]
+    assert "Fix: start it, or correct DATABASE_URL" in lines["database"]
+    for name in ("database clock", "beat"):
+        assert lines[name].endswith("Fix: mend the database first")
     assert "set VAR_DIR" in lines["storage"]
+
+
+def test_settings_that_do_not_fit_together_are_all_named(settings: Settings) -> None:
+    settings.TWILIO_BASE_URL = "https://api.twilio.com"
+    settings.PUBLIC_BASE_URL = "http://127.0.0.1"
+
+    with pytest.raises(Trouble) as caught:
+        configuration()
+
+    ids = ("voicecall.E001", "voicecall.E002", "voicecall.E003")
+    assert all(found in caught.value.fix for found in ids)
+
+
+def test_a_finding_is_one_line_whatever_it_quotes() -> None:
+    finding = Finding("database", "no answer:\n\tis it running?", "start it")
+
+    assert str(finding) == "FAIL  database: no answer: is it running?. Fix: start it"
 
 
 def test_a_probe_that_hangs_is_given_up_and_the_next_one_asked() -> None:
