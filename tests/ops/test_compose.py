@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.request
 from importlib.resources import files
 from typing import Any
 
 import pytest
 import yaml
+from django.test import Client
+from django.utils import timezone
 from jsonschema.validators import validator_for
 
+from calls.models import Heartbeat
 from tests.docs.test_configuration import read_by_settings
 from tests.servers import ROOT
 
@@ -55,6 +59,25 @@ def test_everything_is_watched_and_comes_back(compose: dict[str, Any]) -> None:
         assert service["restart"] == "unless-stopped", name
         assert service["healthcheck"]["test"], name
         assert service["stop_grace_period"], name
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["web", "media", "beat"])
+def test_a_health_check_asks_an_address_that_answers(
+    name: str, compose: dict[str, Any], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own code is run here, and what it asks is asked of the product."""
+    Heartbeat.objects.create(name="beat", at=timezone.now())
+    asked: list[str | urllib.request.Request] = []
+    monkeypatch.setattr(urllib.request, "urlopen", lambda what, timeout: asked.append(what))
+
+    exec(compose["services"][name]["healthcheck"]["test"][-1])  # noqa: S102
+
+    (what,) = asked
+    request = urllib.request.Request(what) if isinstance(what, str) else what  # noqa: S310
+    host = request.get_header("Host", request.host)
+    answer = client.get(request.selector, headers={"host": host})
+    assert answer.status_code == 200, answer.content
 
 
 def test_nothing_of_ours_runs_before_the_tables_are_there(compose: dict[str, Any]) -> None:
