@@ -16,7 +16,7 @@ from types import FrameType
 from demo import story
 from demo.console import Console
 from demo.environment import against_sandbox
-from demo.processes import ROOT, Died, Process, stop_all
+from demo.processes import ROOT, Died, Process, end_with_parent, stop_all
 
 HOST = "127.0.0.1"
 _START_S = 60.0
@@ -130,6 +130,9 @@ class Demo:
 
 def main() -> int:
     """Run until asked to stop; 0 unless something went wrong."""
+    if "MAKELEVEL" in os.environ:
+        # Nobody would know of us any more, and our ports would stay taken.
+        end_with_parent()
     with _stop_on_signals():
         try:
             return _run()
@@ -143,6 +146,8 @@ def main() -> int:
 def _run() -> int:
     web = _claim("WEB_PORT", 8000)
     ports = _check_free("TWILIO_PORT", 8010), _check_free("OPENAI_PORT", 8020)
+    if ports[0] == ports[1]:
+        raise Faulty(f"TWILIO_PORT and OPENAI_PORT are both {ports[0]}: give each its own.")
     var_dir = Path(os.environ.get("VAR_DIR") or ROOT / "var")
     console = Console(var_dir / "log")
     demo = Demo(console, Tables(var_dir), web, ports)
@@ -200,8 +205,11 @@ def _stop_on_signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped
 
-    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, stop)
+    # A terminal that closes ends us, unless `nohup` forbade it.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, stop)
     yield
 
 

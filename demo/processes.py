@@ -59,8 +59,7 @@ class Process:
             pass_fds=pass_fds,
             user=user,
             extra_groups=[] if user else None,
-            # A parent that is killed outright cannot end its children: the kernel does.
-            preexec_fn=_end_with_parent if _libc else None,
+            preexec_fn=end_with_parent if _libc else None,
         )
         self._reader = threading.Thread(target=self._read, name=f"read {name}", daemon=True)
         self._reader.start()
@@ -156,6 +155,7 @@ def stop_all(processes: Sequence[Process], *, grace_s: float) -> list[str]:
     return late
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """A parent that is killed outright cannot end its children: have the kernel do it."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -20,10 +20,15 @@ READY = "Running until Ctrl-C."
 pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("whole_product")]
 
 
-class Run:
-    """A running `python -m demo`."""
+BARE = [sys.executable, "-m", "demo"]
+# With this very environment, which is not to be made anew.
+BY_MAKE = ["make", "run", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed-run"]
 
-    def __init__(self, var_dir: Path) -> None:
+
+class Run:
+    """A running demonstration."""
+
+    def __init__(self, var_dir: Path, command: Sequence[str]) -> None:
         self.port = free_port()
         env = {
             **{k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "REDIS_URL"}},
@@ -35,7 +40,7 @@ class Run:
             "OPENAI_API_KEY": "sk-a-developers-own-key",
             "TWILIO_API_KEY": "SKa-developers-own-key",
         }
-        self.process = Process("demo", [sys.executable, "-m", "demo"], env=env)
+        self.process = Process("demo", command, env=env)
         self.family: list[psutil.Process] = []
 
     @property
@@ -60,12 +65,12 @@ class Run:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], Run]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Starts demonstrations on the same data, one after the other; leaves none of them behind."""
     runs: list[Run] = []
 
-    def start_one() -> Run:
-        runs.append(Run(tmp_path))
+    def start_one(command: Sequence[str] = BARE) -> Run:
+        runs.append(Run(tmp_path, command))
         return runs[-1]
 
     yield start_one
@@ -76,7 +81,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Run]]:
 
 
 @pytest.fixture
-def run(start: Callable[[], Run]) -> Run:
+def run(start: Callable[..., Run]) -> Run:
     return start()
 
 
@@ -104,12 +109,12 @@ def test_a_call_is_told_and_ctrl_c_leaves_nothing_behind(run: Run, tmp_path: Pat
     assert "Had to be killed" not in run.text
 
 
-def test_it_starts_again_on_the_same_data_even_after_a_kill(start: Callable[[], Run]) -> None:
-    first = start()
+def test_it_starts_again_on_the_same_data_even_after_a_kill(start: Callable[..., Run]) -> None:
+    first = start(BY_MAKE)
     first.wait_until_talking()
     psutil.Process(first.process.pid).kill()
     # The kernel ends the children; the worker's own children see that it has gone.
-    what = f"the children to end with their parent: {first.family}"
+    what = f"all to end with make, which was killed: {first.family}"
     wait_until(lambda: not first.strays(), what=what)
 
     second = start()
