@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -15,16 +15,15 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.decorators import action as page_action
-from unfold.decorators import display
 from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from calls import exports, localtime, words
+from calls import admin_calls as admin_calls  # registers itself; Django looks for admin.py only
+from calls import feed, localtime
 from calls.admin_base import ReadOnlyAdmin, StaffAdmin
-from calls.core.lifecycle import LIVE, Status
-from calls.feed import money
+from calls.core.lifecycle import Status
 from calls.forms import MAX_RECIPIENTS, AgentForm, DoNotCallForm, RecipientForm, ids_text
 from calls.models import (
     Agent,
@@ -34,7 +33,6 @@ from calls.models import (
     Price,
     QuarantinedEvent,
     Recipient,
-    Turn,
 )
 from calls.services import placing
 from calls.services.recipients import end_calls_to
@@ -43,7 +41,7 @@ from calls.services.recipients import end_calls_to
 @admin.register(Agent)
 class AgentAdmin(StaffAdmin[Agent]):
     form = AgentForm
-    list_display = ["name", "language", "voice", "model", "is_active"]
+    list_display = ["name", "language", "voice", "model", "in_use"]
     list_filter = ["is_active"]
     search_fields = ["name"]
     warn_unsaved_form = True
@@ -71,6 +69,14 @@ class AgentAdmin(StaffAdmin[Agent]):
     class Media:
         js = ["calls/agent_preview.js"]
 
+    @admin.display(description="In use", ordering="is_active", boolean=True)
+    def in_use(self, agent: Agent) -> bool:
+        return agent.is_active
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        kept = _calls_kept("agent", objs, "take the agent out of use instead")
+        return ([], {}, set(), kept) if kept else super().get_deleted_objects(objs, request)
+
     def changeform_view(
         self,
         request: HttpRequest,
@@ -89,10 +95,11 @@ class AgentAdmin(StaffAdmin[Agent]):
 class RecipientAdmin(StaffAdmin[Recipient]):
     form = RecipientForm
     list_display = ["name", "phone", "local_time", "last_call"]
+    # The name alone stands for both: the list shows one mark of sorting, not two.
+    ordering = ["name"]
     search_fields = ["name", "phone"]
     actions = ["call_selected"]
     actions_detail = ["call_now"]
-    actions_row = ["call_now"]
     warn_unsaved_form = True
     empty_text = "Recipients are the people whom your agents call. Add the first one to begin."
     readonly_fields = ["inferred_zone", "local_time"]
@@ -109,6 +116,22 @@ class RecipientAdmin(StaffAdmin[Recipient]):
             last_status=Subquery(latest.values("status")[:1]),
             last_call_id=Subquery(latest.values("pk")[:1]),
         )
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        may_call = self.has_call_permission(request)
+        return [*self.list_display, "call_link"] if may_call else list(self.list_display)
+
+    @admin.display(description="Call")
+    def call_link(self, recipient: Recipient) -> SafeString:
+        return format_html(
+            '<a class="calls-link" href="{}" aria-label="Call {} now">Call now</a>',
+            _confirmation_url([recipient.pk]),
+            recipient.name,
+        )
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        kept = _calls_kept("recipient", objs, "put the number on the do-not-call list instead")
+        return ([], {}, set(), kept) if kept else super().get_deleted_objects(objs, request)
 
     @admin.display(description="Local time")
     def local_time(self, recipient: Recipient) -> str:
@@ -140,7 +163,7 @@ class RecipientAdmin(StaffAdmin[Recipient]):
         variant=ActionVariant.PRIMARY,
     )
     def call_now(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return _to_confirmation([int(object_id)] if object_id.isdecimal() else [])
+        return redirect(_confirmation_url([int(object_id)] if object_id.isdecimal() else []))
 
     @admin.action(description="Call selected…", permissions=["call"])
     def call_selected(
@@ -151,141 +174,25 @@ class RecipientAdmin(StaffAdmin[Recipient]):
             text = f"Choose at most {MAX_RECIPIENTS} people at a time."
             self.message_user(request, text, messages.ERROR)
             return None
-        return _to_confirmation(ids)
+        return redirect(_confirmation_url(ids))
 
 
-def _to_confirmation(ids: list[int]) -> HttpResponse:
+def _confirmation_url(ids: list[int]) -> str:
     query = urlencode({"recipients": ids_text(ids)}, doseq=False)
-    return redirect(f"{reverse('call-confirm')}?{query}")
+    return f"{reverse('call-confirm')}?{query}"
 
 
-class TurnInline(TabularInline):  # type: ignore[misc]  # unfold has no types
-    model = Turn
-    fields = readonly_fields = ["started_ms", "speaker", "text", "heard_chars", "interrupted"]
-    ordering = ["generation", "position", "id"]
-    extra = 0
-    can_delete = False
-    show_change_link = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("calls.view_call")
-
-
-class StateFilter(admin.SimpleListFilter):
-    """What staff look for first."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("live", "On the line or waiting"), ("today", "Today"), ("failed", "Failed today")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
-        return calls_in_state(queryset, self.value())
-
-
-class AskedFilter(admin.SimpleListFilter):
-    """The calls of one request, as the confirmation page links to them."""
-
-    title = "request"
-    parameter_name = "asked"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        value = request.GET.get(self.parameter_name, "")
-        return [(value, "The calls you just asked for")] if value else []
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Call]) -> QuerySet[Call]:
-        value = self.value()
-        return queryset.filter(request_key__startswith=f"{value}:") if value else queryset
-
-
-def calls_in_state(calls: QuerySet[Call], state: str | None) -> QuerySet[Call]:
-    """The calls that `StateFilter` means by a word."""
-    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    match state:
-        case "live":
-            return calls.filter(status__in=LIVE)
-        case "today":
-            return calls.filter(created_at__gte=today)
-        case "failed":
-            return calls.filter(created_at__gte=today, status=Status.FAILED)
-    return calls
-
-
-@admin.register(Call)
-class CallAdmin(ReadOnlyAdmin[Call]):
-    list_display = ["person", "agent", "state_label", "asked", "talked", "cost", "how"]
-    list_display_links = None
-    # One count of a million rows is enough.
-    show_full_result_count = False
-    list_select_related = ["agent", "recipient"]
-    list_filter = [StateFilter, AskedFilter, "status", "agent", "created_at"]
-    search_fields = ["recipient__name", "to_number", "twilio_sid"]
-    actions = ["export"]
-    inlines = [TurnInline]
-    exclude = ["token", "request_key", "brief"]
-    empty_text = "Calls appear here once you have asked for one: choose whom, then “Call now”."
-    empty_link = "admin:calls_recipient_changelist"
-    empty_link_text = "Choose whom to call"
-
-    @admin.display(description="Person", ordering="recipient__name")
-    def person(self, call: Call) -> SafeString:
-        url = reverse("call-page", args=[call.pk])
-        return format_html(
-            '<a class="calls-link" href="{}">{}</a><br>{}', url, call.recipient.name, call.to_number
-        )
-
-    @admin.display(description="Asked for", ordering="created_at")
-    def asked(self, call: Call) -> str:
-        return f"{timezone.localtime(call.created_at):%d %b %Y, %H:%M}"
-
-    @display(  # type: ignore[untyped-decorator]
-        description="Status",
-        ordering="status",
-        # The tones of words.py; one that is missing here would be shown itself.
-        label={
-            "live": "success",
-            "waiting": "warning",
-            "good": "info",
-            "bad": "danger",
-            "missed": "default",
-        },
-    )
-    def state_label(self, call: Call) -> tuple[str, str]:
-        return words.tone_of(call.state), call.state.label
-
-    @admin.display(description="Duration", ordering="duration_s", empty_value="–")
-    def talked(self, call: Call) -> str | None:
-        if call.duration_s is None:
-            return None
-        return f"{call.duration_s // 60}:{call.duration_s % 60:02}"
-
-    @admin.display(description="Cost", ordering="estimated_cost", empty_value="–")
-    def cost(self, call: Call) -> str | None:
-        return None if call.estimated_cost is None else money(call.estimated_cost)
-
-    @admin.display(description="How it ended", ordering="end_reason", empty_value="–")
-    def how(self, call: Call) -> str | None:
-        return words.reason_label(call.end_reason) or None
-
-    @admin.action(description="Export…", permissions=["view"])
-    def export(self, request: HttpRequest, queryset: QuerySet[Call]) -> HttpResponse | None:
-        if queryset[exports.MAX_ROWS :].exists():
-            text = f"Filter the list to at most {exports.MAX_ROWS:,} calls, then export again."
-            self.message_user(request, text, messages.ERROR)
-            return None
-        # The mark tells spreadsheets that this is UTF-8.
-        body = "\ufeff" + exports.calls_as_csv(queryset)
-        response = HttpResponse(body, content_type="text/csv; charset=utf-8")
-        name = f"calls-{timezone.localtime():%Y%m%d-%H%M}.csv"
-        response["Content-Disposition"] = f'attachment; filename="{name}"'
-        return response
+def _calls_kept(field: str, objs: Any, what_to_do: str) -> list[str]:
+    """Why these cannot be deleted: calls are on record with them."""
+    pks = [obj.pk for obj in objs]
+    counted = Call.objects.filter(**{f"{field}__in": pks}).values_list(field).order_by(field)
+    calls = dict(counted.annotate(Count("pk")))
+    return [
+        f"{calls[obj.pk]} recorded {'call' if calls[obj.pk] == 1 else 'calls'} of {obj}:"
+        f" {what_to_do}"
+        for obj in objs
+        if obj.pk in calls
+    ]
 
 
 @admin.register(DoNotCall)
@@ -306,16 +213,30 @@ class DoNotCallAdmin(StaffAdmin[DoNotCall]):
 
 @admin.register(Price)
 class PriceAdmin(StaffAdmin[Price]):
-    list_display = ["item", "amount", "unit", "valid_from", "source"]
+    list_display = ["item", "price", "valid_from", "source"]
+    ordering = ["item"]
     search_fields = ["item"]
     empty_text = "What Twilio and OpenAI charge per unit. Without prices, costs are not estimated."
+
+    @admin.display(description="Price", ordering="amount")
+    def price(self, price: Price) -> str:
+        return f"${feed.plain(price.amount)} per {price.unit}"
 
 
 @admin.register(DialingPause)
 class DialingPauseAdmin(StaffAdmin[DialingPause]):
     list_display = ["reason", "error_code", "since", "lifted_at", "lifted_by"]
     list_select_related = ["lifted_by"]
-    fields = ["reason"]
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": ["reason"],
+                "description": "From the moment you save, nobody is dialled; conversations that are"
+                " going on are not cut off. All staff see the reason until somebody resumes.",
+            },
+        )
+    ]
     actions = ["resume"]
     empty_text = "Dialling has never been paused. Add a pause to stop all dialling at once."
 
@@ -340,7 +261,7 @@ class DialingPauseAdmin(StaffAdmin[DialingPause]):
 @admin.register(QuarantinedEvent)
 class QuarantinedEventAdmin(ReadOnlyAdmin[QuarantinedEvent]):
     list_display = ["path", "at"]
-    empty_text = "Twilio has reported nothing that fits no call of ours."
+    empty_text = "Reports by Twilio that belong to none of our calls would be kept here."
 
 
 # --- Accounts, in the same clothes --------------------------------------------------------------

@@ -5,6 +5,8 @@ from django.apps import AppConfig
 
 class CallsConfig(AppConfig):
     name = "calls"
+    # As the first section of the sidebar, to which the path above a list leads.
+    verbose_name = "Calling"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

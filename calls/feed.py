@@ -14,7 +14,7 @@ from django.db.models import Prefetch
 from django.utils import timezone
 from django.utils.text import capfirst
 
-from calls import words
+from calls import localtime, words
 from calls.core.lifecycle import Status
 from calls.core.pricing import MILLION_TOKENS, MINUTE, Basis
 from calls.models import Call, CallEvent, DialingPause, Turn
@@ -128,7 +128,7 @@ def _why_it_waits(call: Call) -> list[str]:
     if DialingPause.objects.filter(lifted_at__isnull=True).exists():
         return ["Dialling is paused: this call waits until it is resumed."]
     if call.not_before > timezone.now():
-        return [f"Will be dialled at {timezone.localtime(call.not_before):%H:%M, %d %b}."]
+        return [f"Will not be dialled before {localtime.stamp(call.not_before)}."]
     return []
 
 

@@ -1,11 +1,24 @@
-"""What time it is where a person is, as far as we know."""
+"""Times as staff read them: theirs, and what time it is where a person is."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from django.utils import timezone
+from django.utils.formats import date_format
+
 from calls.core import phones
+
+
+def stamp(at: datetime) -> str:
+    """A moment as staff read it everywhere, in their zone, such as `23 Nov 2026, 14:05 UTC`."""
+    return date_format(timezone.localtime(at), "DATETIME_FORMAT")
+
+
+def clock(seconds: int) -> str:
+    """A duration, such as `1:05`."""
+    return f"{seconds // 60}:{seconds % 60:02}"
 
 
 def zones_of(phone: str, zone: str) -> tuple[str, ...]:

@@ -266,7 +266,7 @@ class Call(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.recipient.name}, {timezone.localtime(self.created_at):%d %b %Y %H:%M}"
+        return f"{self.recipient.name}, {timezone.localtime(self.created_at):%d %b %Y %H:%M %Z}"
 
     @property
     def state(self) -> Status:

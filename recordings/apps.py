@@ -5,4 +5,5 @@ from django.apps import AppConfig
 
 class RecordingsConfig(AppConfig):
     name = "recordings"
+    verbose_name = "Calling"
     default_auto_field = "django.db.models.BigAutoField"

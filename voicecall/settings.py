@@ -182,6 +182,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 USE_TZ = True
+FORMAT_MODULE_PATH = "voicecall.formats"
 STATIC_URL = "/static/"
 UNFOLD = theme.unfold(STATIC_URL)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

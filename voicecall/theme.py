@@ -35,6 +35,8 @@ def unfold(static_url: str) -> dict[str, object]:
         "SITE_FAVICONS": [
             {"rel": "icon", "type": "image/svg+xml", "href": f"{static_url}calls/icon.svg"}
         ],
+        # The admin is the site: there is no other to return to.
+        "SITE_URL": None,
         "SHOW_VIEW_ON_SITE": False,
         "DASHBOARD_CALLBACK": "calls.home.add_to_index",
         "BORDER_RADIUS": "8px",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,12 +14,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
-from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calls import exports
-from calls.core.lifecycle import EndReason, Status
+from calls.core.lifecycle import Status
 from calls.models import (
     Agent,
     Call,
@@ -29,7 +27,6 @@ from calls.models import (
     Price,
     QuarantinedEvent,
     Recipient,
-    Turn,
 )
 from tests.calls.kit import make_agent, make_call, make_recipient, row, status_of
 from tests.calls.test_views_calls import HOSTILE, dangers_in
@@ -280,14 +277,42 @@ def test_too_many_selected_are_refused(admin: Client) -> None:
     assert "Choose at most 500 people at a time." in page.content.decode()
 
 
-def test_recipient_with_calls_cannot_be_deleted(admin: Client) -> None:
+@pytest.mark.parametrize(
+    ("name", "what_to_do"),
+    [
+        ("recipient", "put the number on the do-not-call list instead"),
+        ("agent", "take the agent out of use instead"),
+    ],
+)
+def test_whoever_has_calls_on_record_cannot_be_deleted_and_staff_are_told_why(
+    admin: Client, name: str, what_to_do: str
+) -> None:
     """[A14]"""
     call = make_call(Status.COMPLETED)
-    path = reverse("admin:calls_recipient_delete", args=[call.recipient.pk])
+    kept = getattr(call, name)
+    path = reverse(f"admin:calls_{name}_delete", args=[kept.pk])
+    many = {"action": "delete_selected", "_selected_action": [kept.pk]}
 
-    admin.post(path, {"post": "yes"})
+    pages = [
+        admin.get(path),
+        admin.post(path, {"post": "yes"}),
+        admin.post(reverse(f"admin:calls_{name}_changelist"), many),
+        admin.post(reverse(f"admin:calls_{name}_changelist"), {**many, "post": "yes"}),
+    ]
 
-    assert Recipient.objects.filter(pk=call.recipient.pk).exists()
+    assert type(kept).objects.filter(pk=kept.pk).exists()
+    for page in pages:
+        words = words_of(page.content.decode())
+        assert f"1 recorded call of {kept}: {what_to_do}" in words
+        assert "permission" not in words
+
+
+def test_recipient_without_calls_can_be_deleted(admin: Client) -> None:
+    recipient = make_recipient()
+
+    admin.post(reverse("admin:calls_recipient_delete", args=[recipient.pk]), {"post": "yes"})
+
+    assert not Recipient.objects.exists()
 
 
 # --- Do not call, pauses ------------------------------------------------------------------------
@@ -335,6 +360,12 @@ def test_staff_can_pause_dialling_and_resume_it(admin: Client) -> None:
     assert pause.lifted_by is not None
 
 
+def test_form_for_a_pause_says_what_it_will_do(admin: Client) -> None:
+    page = words_of(admin.get(reverse("admin:calls_dialingpause_add")).content.decode())
+
+    assert "From the moment you save, nobody is dialled" in page
+
+
 def test_banner_stands_on_the_overview_and_on_lists(admin: Client) -> None:
     DialingPause.objects.create(reason="Account suspended", error_code="20005")
 
@@ -362,59 +393,6 @@ def test_records_can_be_looked_at_and_nothing_else(admin: Client, name: str) -> 
     assert admin.post(change, {"status": "queued"}).status_code == 403
     assert admin.post(reverse(f"admin:calls_{name}_delete", args=[row.pk])).status_code == 403
     assert admin.get(reverse(f"admin:calls_{name}_add")).status_code == 403
-
-
-def test_record_of_a_call_shows_its_turns_but_not_its_token(admin: Client) -> None:
-    """[F10]"""
-    call = make_call(Status.COMPLETED)
-    Turn.objects.create(
-        call=call, item_id="a", position=0, speaker=Turn.AGENT, text="Good morning.", started_ms=0
-    )
-
-    html = admin.get(reverse("admin:calls_call_change", args=[call.pk])).content.decode()
-
-    assert "Good morning." in html
-    assert call.token not in html
-
-
-def test_call_list_links_to_the_pages_of_the_calls(admin: Client) -> None:
-    call = make_call(
-        Status.COMPLETED,
-        duration_s=65,
-        estimated_cost=Decimal("0.0712"),
-        end_reason=EndReason.AGENT_ENDED,
-    )
-
-    html = admin.get(reverse("admin:calls_call_changelist")).content.decode()
-
-    assert f'href="{reverse("call-page", args=[call.pk])}"' in html
-    for text in ("Ana Lima", "Completed", "1:05", "$0.0712", "The agent said goodbye and hung up"):
-        assert text in html
-
-
-@pytest.mark.parametrize("status", list(Status))
-def test_call_list_says_every_status_in_words(admin: Client, status: Status) -> None:
-    make_call(status)
-
-    html = admin.get(reverse("admin:calls_call_changelist")).content.decode()
-
-    assert status.label in words_of(html.split('id="result_list"')[1].split("</table>")[0])
-
-
-@pytest.mark.parametrize(
-    ("state", "found"),
-    [("live", {"talking"}), ("today", {"talking", "failed"}), ("failed", {"failed"})],
-)
-def test_states_of_the_overview_filter_the_list(admin: Client, state: str, found: set[str]) -> None:
-    make_call(Status.IN_PROGRESS, recipient=make_recipient(name="talking"))
-    make_call(Status.FAILED, recipient=make_recipient(name="failed"))
-    old = make_call(Status.FAILED, recipient=make_recipient(name="long ago"))
-    Call.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=3))
-
-    answer = admin.get(reverse("admin:calls_call_changelist"), {"state": state})
-
-    shown = {call.recipient.name for call in answer.context["cl"].result_list}
-    assert shown == found
 
 
 @pytest.mark.parametrize(
@@ -544,6 +522,35 @@ def test_export_of_too_many_calls_says_what_to_do(
     assert "Filter the list to at most 1 calls" in page.content.decode()
 
 
+# --- Words --------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("calls_call", "Calls"), ("calls_agent", "Agents"), ("recordings_recording", "Recordings")],
+)
+def test_list_is_called_what_it_holds(admin: Client, name: str, title: str) -> None:
+    html = admin.get(reverse(f"admin:{name}_changelist")).content.decode()
+
+    assert re.search(rf"<title>\s*{title} \| voicecall\s*</title>", html)
+
+
+def test_prices_are_shown_as_money(admin: Client) -> None:
+    Price.objects.all().delete()
+    Price.objects.create(
+        item="twilio.voice", unit="minute", amount=Decimal("0.014"), valid_from="2026-11-01"
+    )
+
+    page = words_of(admin.get(reverse("admin:calls_price_changelist")).content.decode())
+
+    assert "$0.014 per minute" in page
+    assert "1 Nov 2026" in page
+
+
+def test_login_page_leads_nowhere_else() -> None:
+    page = Client().get(reverse("admin:login")).content.decode()
+
+    assert "Return to site" not in page
+
+
 # --- Overview and empty lists -------------------------------------------------------------------
 def test_overview_leads_a_newcomer_to_the_first_call(admin: Client) -> None:
     first = words_of(admin.get(reverse("admin:index")).content.decode())
@@ -563,11 +570,12 @@ def test_overview_leads_a_newcomer_to_the_first_call(admin: Client) -> None:
     ("name", "words"),
     [
         ("call", ["Calls appear here", "Choose whom to call"]),
+        ("recording", ["Every answered call is recorded", "Look at the calls"]),
         ("recipient", ["Recipients are the people", "Add recipient"]),
         ("agent", ["An agent is who speaks", "Add agent"]),
         ("donotcall", ["are never called", "Add do not call"]),
         ("dialingpause", ["Dialling has never been paused", "Add dialling pause"]),
-        ("quarantinedevent", ["fits no call of ours"]),
+        ("quarantinedevent", ["belong to none of our calls"]),
     ],
 )
 def test_empty_list_says_what_it_is_for_and_what_to_do(
@@ -575,7 +583,8 @@ def test_empty_list_says_what_it_is_for_and_what_to_do(
 ) -> None:
     Price.objects.all().delete()
 
-    page = words_of(admin.get(reverse(f"admin:calls_{name}_changelist")).content.decode())
+    app = "recordings" if name == "recording" else "calls"
+    page = words_of(admin.get(reverse(f"admin:{app}_{name}_changelist")).content.decode())
 
     for each in words:
         assert each in page

@@ -163,6 +163,7 @@ def test_only_who_may_call_sees_the_buttons(permissions: tuple[str, ...], is_see
 
     assert ("call-now" in page) is is_seen
     assert ("Call selected" in listed) is is_seen
+    assert (f'href="{reverse("call-confirm")}?recipients={recipient.pk}"' in listed) is is_seen
 
 
 @pytest.mark.parametrize(
