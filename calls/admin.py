@@ -34,8 +34,8 @@ from calls.models import (
     QuarantinedEvent,
     Recipient,
 )
-from calls.services import placing
-from calls.services.recipients import end_calls_to
+from calls.services import placing, recipients
+from calls.views import PREVIEW_CHOICES
 
 
 @admin.register(Agent)
@@ -51,7 +51,7 @@ class AgentAdmin(StaffAdmin[Agent]):
         (None, {"fields": ["name", "is_active"]}),
         ("What it does", {"fields": ["instructions", "variables", "tools"]}),
         ("First words", {"fields": ["opening", "opening_wait_s", "opening_text"]}),
-        ("Voice and language", {"fields": [("voice", "language"), "model"]}),
+        ("Voice and language", {"fields": ["voice", "language", "model"]}),
         ("Limits", {"fields": [("max_duration_s", "silence_s")]}),
         (
             "Listening and sound",
@@ -85,8 +85,12 @@ class AgentAdmin(StaffAdmin[Agent]):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         may_see = request.user.has_perm("calls.view_recipient")
-        recipients = Recipient.objects.order_by("name")[:50] if may_see else []
-        context = {**(extra_context or {}), "preview_recipients": recipients}
+        people = recipients.find("", limit=PREVIEW_CHOICES) if may_see else []
+        context = {
+            **(extra_context or {}),
+            "preview_recipients": people,
+            "preview_has_more": len(people) == PREVIEW_CHOICES,
+        }
         response: HttpResponse = super().changeform_view(request, object_id, form_url, context)
         return response
 
@@ -104,7 +108,7 @@ class RecipientAdmin(StaffAdmin[Recipient]):
     empty_text = "Recipients are the people whom your agents call. Add the first one to begin."
     readonly_fields = ["inferred_zone", "local_time"]
     fieldsets = [
-        (None, {"fields": [("name", "phone"), "language"]}),
+        (None, {"fields": ["name", "phone", "language"]}),
         ("Time", {"fields": ["zone", ("inferred_zone", "local_time")]}),
         ("For the agent", {"fields": ["context", "data"]}),
     ]
@@ -203,12 +207,18 @@ class DoNotCallAdmin(StaffAdmin[DoNotCall]):
     search_fields = ["phone", "reason"]
     empty_text = "Numbers on this list are never called, by any agent, for any purpose."
 
+    def get_readonly_fields(self, request: HttpRequest, obj: DoNotCall | None = None) -> list[str]:
+        # Another number is another entry: it has calls of its own to end.
+        return ["phone"] if obj else []
+
     def save_model(self, request: HttpRequest, obj: DoNotCall, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
         by = request.user if isinstance(request.user, User) else None
-        if not change:
-            obj.added_by = by
-        super().save_model(request, obj, form, change)
-        end_calls_to(obj.phone, by=by)
+        # Not saved but forbidden: what is on its way to this number ends, too.
+        entry = recipients.forbid_calls(obj.phone, by=by, reason=obj.reason)
+        obj.pk = entry.pk
 
 
 @admin.register(Price)

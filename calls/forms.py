@@ -22,7 +22,7 @@ from unfold.widgets import (
 from calls.core import phones, prompts
 from calls.core.brief import OpeningKind
 from calls.models import Agent, DoNotCall, Recipient
-from calls.services import agents
+from calls.services import agents, recipients
 
 if TYPE_CHECKING:  # the classes know their model only to the type checker
     AgentModelForm = forms.ModelForm[Agent]
@@ -116,6 +116,17 @@ def _is_storable(text: str) -> bool:
     return "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
+def _language_code(text: str) -> str:
+    code = prompts.language_code(text)
+    if code is None:
+        # The model refuses what is no code, and with it the whole conversation.
+        raise ValidationError(
+            f"“{text}” is no language code. Write one like en, de or pt-BR, or the language's"
+            " English name."
+        )
+    return code
+
+
 def _normalised(text: str) -> str:
     try:
         return phones.parse(text, settings.PHONE_REGION)
@@ -163,6 +174,9 @@ class AgentForm(AgentModelForm):
         if isinstance(field, forms.ChoiceField):
             field.choices = [(v, v.capitalize()) for v in known]
 
+    def clean_language(self) -> str:
+        return _language_code(self.cleaned_data["language"])
+
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         variables = data.get("variables", [])
@@ -208,6 +222,20 @@ class RecipientForm(RecipientModelForm):
             own = self.instance.zone
             names = zone_names() if not own else sorted({*zone_names(), own})
             field.choices = [("", "Taken from the number"), *((z, z) for z in names)]
+
+    def clean_name(self) -> str:
+        # Marks of direction would show the number beside the name backwards.
+        name = recipients.clean_text(self.cleaned_data["name"])
+        if not name:
+            raise ValidationError("Write the name in letters that can be seen.")
+        return name
+
+    def clean_context(self) -> str:
+        return recipients.clean_text(self.cleaned_data["context"])
+
+    def clean_language(self) -> str:
+        text = self.cleaned_data["language"]
+        return _language_code(text) if text else ""
 
     def clean_phone(self) -> str:
         return _normalised(self.cleaned_data["phone"])

@@ -15,5 +15,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("calls/<uuid:call_id>/feed", views.call_feed, name="call-feed"),
     path("calls/<uuid:call_id>/hang-up", views.call_hang_up, name="call-hang-up"),
     path("agents/preview", views.agent_preview, name="agent-preview"),
+    path("agents/preview/recipients", views.preview_recipients, name="preview-recipients"),
     path("dialling/resume", views.resume_dialling, name="dialling-resume"),
 ]

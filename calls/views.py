@@ -26,9 +26,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from calls import feed, localtime
+from calls.core import prompts
+from calls.core.brief import OpeningKind
 from calls.forms import PlaceCallsForm, ids_text, recipient_ids
 from calls.models import Agent, Call, Recipient
-from calls.services import agents, costs, placing
+from calls.services import agents, costs, placing, recipients
+
+# How many people the agent's preview offers at once; the others are found by searching.
+PREVIEW_CHOICES = 50
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
@@ -86,11 +91,11 @@ def confirm(request: HttpRequest) -> HttpResponse:
         ids = recipient_ids(request.GET.get("recipients", ""))
     except ValidationError as exc:
         return _back_to_recipients(request, exc.messages)
-    recipients = list(Recipient.objects.filter(pk__in=ids))
-    if not recipients:
+    people = list(Recipient.objects.filter(pk__in=ids))
+    if not people:
         return _back_to_recipients(request, ["These people are not in the list any more."])
     known = list(Agent.objects.filter(is_active=True))
-    return _confirmation(request, recipients, known, _chosen(known, request.GET.get("agent", "")))
+    return _confirmation(request, people, known, _chosen(known, request.GET.get("agent", "")))
 
 
 def _chosen(known: list[Agent], wanted: str) -> Agent | None:
@@ -99,19 +104,19 @@ def _chosen(known: list[Agent], wanted: str) -> Agent | None:
 
 
 def _confirmation(
-    request: HttpRequest, recipients: list[Recipient], known: list[Agent], agent: Agent | None
+    request: HttpRequest, people: list[Recipient], known: list[Agent], agent: Agent | None
 ) -> HttpResponse:
     now = timezone.now()
     context = {
         **_base(request, "Recipients"),
-        "title": _whom(recipients),
+        "title": _whom(people),
         "agents": known,
         "agent": agent,
-        "recipients_text": ids_text(r.pk for r in recipients),
+        "recipients_text": ids_text(r.pk for r in people),
         "request_key": secrets.token_urlsafe(16),
     }
     if agent is not None:
-        preview = placing.preview(recipients, agent, now=now)
+        preview = placing.preview(people, agent, now=now)
         count = len(preview.callable)
         context |= {
             "rows": [Row(r, localtime.describe(now, r.phone, r.zone)) for r in preview.callable],
@@ -122,10 +127,10 @@ def _confirmation(
     return render(request, "staff/confirm.html", context)
 
 
-def _whom(recipients: list[Recipient]) -> str:
-    if len(recipients) == 1:
-        return f"Call {recipients[0].name}?"
-    return f"Call {len(recipients)} people?"
+def _whom(people: list[Recipient]) -> str:
+    if len(people) == 1:
+        return f"Call {people[0].name}?"
+    return f"Call {len(people)} people?"
 
 
 def _cost_range(per_call: tuple[Decimal, Decimal], count: int) -> str:
@@ -139,9 +144,9 @@ def _place(request: HttpRequest) -> HttpResponse:
         problems = [str(problem) for each in form.errors.values() for problem in each]
         return _back_to_recipients(request, problems)
     data = form.cleaned_data
-    recipients = list(Recipient.objects.filter(pk__in=data["recipients"]))
+    people = list(Recipient.objects.filter(pk__in=data["recipients"]))
     requested = placing.request_calls(
-        recipients, data["agent"], by=_user(request), request_key=data["request_key"]
+        people, data["agent"], by=_user(request), request_key=data["request_key"]
     )
     for skipped in requested.skipped:
         messages.warning(request, f"{skipped.recipient} {skipped.reason}.")
@@ -255,18 +260,44 @@ def agent_preview(request: HttpRequest) -> HttpResponse:
     recipient = Recipient.objects.filter(pk=recipient_id).first()
     if recipient is None:
         return JsonResponse({"problems": ["There is no such recipient any more."]}, status=404)
-    variables = [v for v in request.POST.get("variables", "").replace(",", " ").split() if v]
-    text = request.POST.get("instructions", "")
-    problems = agents.check_instructions(text, variables)
+    agent = _unsaved_agent(request)
+    problems = agents.check_instructions(agent.instructions, agent.variables)
+    if agent.opening == OpeningKind.VERBATIM:
+        problems += agents.check_instructions(agent.opening_text, agent.variables)
     if problems:
-        return JsonResponse({"problems": problems, "text": ""})
-    agent = Agent(
-        name=request.POST.get("name", "")[:80],
-        language=request.POST.get("language", "")[:10] or "en",
-        instructions=text,
-        variables=variables,
+        return JsonResponse({"problems": list(dict.fromkeys(problems))})
+    rules, text = prompts.apart(agents.render_for(agent, recipient))
+    missing = agents.missing_values(agent, recipient)
+    lacking = f"{recipient.name} lacks a value for {', '.join(missing)}, so would not be called."
+    return JsonResponse(
+        {
+            "problems": [lacking] if missing else [],
+            "first_words": agents.first_words(agent, recipient),
+            "text": text,
+            "rules": rules,
+        }
     )
-    return JsonResponse({"problems": [], "text": agents.render_for(agent, recipient)})
+
+
+def _unsaved_agent(request: HttpRequest) -> Agent:
+    form = request.POST
+    return Agent(
+        name=form.get("name", "")[:80],
+        language=prompts.language_code(form.get("language", "")) or "en",
+        instructions=form.get("instructions", ""),
+        variables=form.get("variables", "").replace(",", " ").split(),
+        opening=form.get("opening", ""),
+        opening_text=form.get("opening_text", ""),
+        tools=form.getlist("tools"),
+    )
+
+
+@require_safe
+@staff_only("calls.view_agent", "calls.view_recipient")
+def preview_recipients(request: HttpRequest) -> HttpResponse:
+    """People whom the preview can be shown for: by a part of the name or the number."""
+    found = recipients.find(request.GET.get("q", "")[:120], limit=PREVIEW_CHOICES)
+    return JsonResponse({"recipients": [{"id": r.pk, "label": str(r)} for r in found]})
 
 
 @require_POST

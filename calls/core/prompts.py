@@ -16,6 +16,9 @@ MAX_VALUE: Final = 500
 MAX_CONTEXT: Final = 8_000
 BUILT_IN: Final = ("name", "first_name", "language", "context", "phone")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
+# Source: RFC 5646, as far as models take it: a language, perhaps a script or a region.
+_LANGUAGE_CODE: Final = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{2}|[a-z]{4}))?", re.ASCII)
+_TASK: Final = "# Your task"
 _FENCE: Final = "====="
 _BEGIN: Final = f"{_FENCE} BEGIN DATA ABOUT THE PERSON {_FENCE}"
 _END: Final = f"{_FENCE} END DATA ABOUT THE PERSON {_FENCE}"
@@ -69,6 +72,21 @@ def language_name(code: str) -> str:
     if name is None:
         return code
     return name if "-" not in code else f"{name} ({code})"
+
+
+def language_code(text: str) -> str | None:
+    """The code of a language that staff named by its code or in English; None if it is neither."""
+    word = text.strip().lower()
+    by_name = {name.lower(): code for code, name in _LANGUAGES.items()}
+    if word in by_name:
+        return by_name[word]
+    found = _LANGUAGE_CODE.fullmatch(word)
+    if found is None:
+        return None
+    language, part = found.groups()
+    if part is None:
+        return language
+    return f"{language}-{part.upper() if len(part) == 2 else part.title()}"
 
 
 def clean(text: str) -> str:
@@ -131,10 +149,16 @@ def compose(
         fence=_FENCE,
         ending=_MAY_HANG_UP if may_hang_up else _LEAVES_IT_TO_THEM,
     )
-    parts = [rules, f"# Your task\n{clean(text).strip()}", f"# The person\n{_about(values)}"]
+    parts = [rules, f"{_TASK}\n{clean(text).strip()}", f"# The person\n{_about(values)}"]
     if values["context"] and not mentions_context:
         parts.append(values["context"])
     return "\n\n".join(parts)[:MAX_INSTRUCTIONS]
+
+
+def apart(instructions: str) -> tuple[str, str]:
+    """Composed instructions as the house rules, alike for every agent, and what follows them."""
+    rules, _, rest = instructions.partition(f"\n\n{_TASK}\n")
+    return rules, f"{_TASK}\n{rest}"
 
 
 def _about(values: Mapping[str, str]) -> str:

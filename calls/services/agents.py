@@ -105,6 +105,13 @@ def render_for(agent: Agent, recipient: Recipient) -> str:
     )
 
 
+def first_words(agent: Agent, recipient: Recipient) -> str:
+    """What the agent says first, word for word; empty unless it does."""
+    if agent.opening != OpeningKind.VERBATIM:
+        return ""
+    return _render(agent.opening_text, _values(agent, recipient)).strip()
+
+
 def brief_for(agent: Agent, recipient: Recipient) -> Brief:
     """Everything that a conversation is told, as agent and recipient are at this moment."""
     opening = Opening(

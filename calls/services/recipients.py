@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 
 from calls.core import phones, prompts
 from calls.core.lifecycle import LIVE
@@ -63,6 +64,13 @@ def add(
     # Somebody else may add the same number at this moment: the constraint decides.
     Recipient.objects.bulk_create([recipient], ignore_conflicts=True)
     return Recipient.objects.get(phone=number)
+
+
+def find(text: str, *, limit: int) -> list[Recipient]:
+    """People whose name or number holds `text`, by name."""
+    wanted = text.strip().replace("\0", "")
+    found = Recipient.objects.filter(Q(name__icontains=wanted) | Q(phone__contains=wanted))
+    return list(found.order_by("name", "phone")[:limit])
 
 
 def forbid_calls(phone: str, *, by: User | None, reason: str = "") -> DoNotCall:

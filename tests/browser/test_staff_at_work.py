@@ -273,6 +273,30 @@ def test_preview_follows_the_typing(world: World, desk_in: DeskIn) -> None:
     )
 
 
+@one_backend
+def test_preview_stands_beside_the_instructions_and_finds_anybody(
+    world: World, desk_in: DeskIn
+) -> None:
+    for number in range(50):
+        make_recipient(name=f"Person {number:02}")
+    make_recipient(name="Zoë Öz")
+    page = desk_in(world).open(reverse("admin:calls_agent_add"))
+
+    page.fill("[name=instructions]", "Greet {{ first_name }} warmly.")
+    expect(page.locator("#preview-text")).to_contain_text("Greet Person warmly.")
+    page.get_by_role("searchbox", name="Find a recipient").fill("zoë")
+    expect(page.locator("#preview-text")).to_contain_text("Greet Zoë warmly.")
+    expect(page.get_by_text("Never claim to be human")).to_be_hidden()
+    page.get_by_role("button", name="House rules").click()
+    expect(page.get_by_text("Never claim to be human")).to_be_visible()
+
+    instructions = page.locator("[name=instructions]").bounding_box()
+    preview = page.locator("#agent-preview").bounding_box()
+    assert instructions
+    assert preview
+    assert 0 < preview["y"] - (instructions["y"] + instructions["height"]) < 120
+
+
 # --- Looks --------------------------------------------------------------------------------------
 PAGES = {
     "overview": lambda call: "/admin/",

@@ -105,6 +105,7 @@ def test_agent_is_stored_with_variables_and_tools_as_lists(admin: Client) -> Non
         ({"voice": "darth"}, "Select a valid choice. darth is not one of the available choices."),
         ({"tools": ["call_anyone"]}, "Select a valid choice. call_anyone is not one of"),
         ({"max_duration_s": 5}, "Ensure this value is greater than or equal to 30."),
+        ({"language": "Klingon"}, "“Klingon” is no language code. Write one like en, de or pt-BR"),
     ],
 )
 def test_fault_in_an_agent_is_named_in_the_form(
@@ -184,6 +185,30 @@ def test_number_that_cannot_be_called_is_refused_with_the_reason(
 
     assert "This number cannot be called" in page
     assert reason in page
+    assert not Recipient.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"), [("German", "de"), ("de", "de"), ("pt-BR", "pt-BR"), (" ", "")]
+)
+def test_language_is_stored_as_its_code(admin: Client, typed: str, stored: str) -> None:
+    send(admin, "recipient", recipient_form(language=typed))
+
+    assert Recipient.objects.get().language == stored
+
+
+def test_name_that_would_turn_the_number_around_is_straightened(admin: Client) -> None:
+    """[F2]"""
+    send(admin, "recipient", recipient_form(name="\u202eAna\u2066 Lima", context="a\u202eb\nc"))
+
+    ana = Recipient.objects.get()
+    assert (ana.name, ana.context) == ("Ana Lima", "ab\nc")
+
+
+def test_name_of_invisible_signs_is_refused(admin: Client) -> None:
+    page = send(admin, "recipient", recipient_form(name="\u202e\u200b"))
+
+    assert "Write the name in letters that can be seen." in page
     assert not Recipient.objects.exists()
 
 
@@ -336,6 +361,27 @@ def test_who_is_put_on_the_list_is_not_called_any_more_and_hung_up_on(admin: Cli
     assert status_of(waiting) is Status.CANCELED
     assert row(talking)["hangup_requested_at"] is not None
     assert status_of(other) is Status.QUEUED
+
+
+def test_do_not_call_ends_what_is_on_its_way_to_the_number(admin: Client) -> None:
+    waiting = make_call(Status.QUEUED, recipient=make_recipient(phone="+14155550198"))
+    talking = make_call(Status.IN_PROGRESS, recipient=make_recipient(phone="+14155550199"))
+
+    for phone in ("+14155550198", "+14155550199"):
+        send(admin, "donotcall", {"phone": phone, "reason": "asked us"})
+
+    assert status_of(waiting) is Status.CANCELED
+    talking.refresh_from_db()
+    assert talking.hangup_requested_by is not None
+
+
+def test_number_on_the_do_not_call_list_is_not_turned_into_another(admin: Client) -> None:
+    entry = DoNotCall.objects.create(phone="+14155550199")
+
+    send(admin, "donotcall", {"phone": "+14155550198", "reason": "asked twice"}, entry.pk)
+
+    entry.refresh_from_db()
+    assert (entry.phone, entry.reason) == ("+14155550199", "asked twice")
 
 
 def test_number_is_on_the_do_not_call_list_only_once(admin: Client) -> None:

@@ -276,6 +276,27 @@ def test_languages_have_names(code: str, name: str) -> None:
     assert prompts.language_name(code) == name
 
 
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        ("de", "de"),
+        ("DE", "de"),
+        (" pt_br ", "pt-BR"),
+        ("zh-hant", "zh-Hant"),
+        ("German", "de"),
+        ("tlh", "tlh"),
+        ("Klingon", None),
+        ("de-", None),
+        ("d", None),
+        ("", None),
+        ("de\n", "de"),
+        ("٣٣", None),
+    ],
+)
+def test_languages_are_understood_by_code_or_name(typed: str, code: str | None) -> None:
+    assert prompts.language_code(typed) == code
+
+
 @effort(max_examples=300, deadline=None)
 @given(text=st.text(max_size=300))
 def test_a_fence_cannot_be_closed_from_inside(text: str) -> None:

@@ -607,8 +607,64 @@ def test_preview_fills_in_the_unsaved_instructions_for_the_chosen_person(operato
     answer = operator.post(reverse("agent-preview"), form).json()
 
     assert answer["problems"] == []
-    assert "Greet Ana about A-17." in answer["text"]
-    assert "Speak German" in answer["text"]
+    assert answer["text"].startswith("# Your task\nGreet Ana about A-17.")
+    assert "Speak German" in answer["rules"]
+    assert answer["first_words"] == ""
+
+
+def test_preview_shows_exact_first_words_and_what_the_agent_may_do(operator: Client) -> None:
+    form = {
+        "instructions": "Be brief.",
+        "opening": "verbatim",
+        "opening_text": "Hello {{ first_name }}.",
+        "recipient": make_recipient(name="Ana Lima").pk,
+    }
+
+    talks = operator.post(reverse("agent-preview"), form).json()
+    ends = operator.post(reverse("agent-preview"), {**form, "tools": ["end_call"]}).json()
+    wrong = operator.post(
+        reverse("agent-preview"), {**form, "opening_text": "Hello {{ nick }}"}
+    ).json()
+
+    assert talks["first_words"] == "Hello Ana."
+    assert "end_call" not in talks["rules"]
+    assert "end_call" in ends["rules"]
+    assert wrong["problems"][0].startswith("Unknown variable {{ nick }}.")
+
+
+def test_preview_says_when_the_person_would_not_be_called_for_want_of_data(
+    operator: Client,
+) -> None:
+    person = make_recipient(name="Bo")
+    form = {"instructions": "On {{ day }}.", "variables": "day", "recipient": person.pk}
+
+    answer = operator.post(reverse("agent-preview"), form).json()
+
+    assert answer["problems"] == ["Bo lacks a value for day, so would not be called."]
+    assert "# Your task" in answer["text"]
+
+
+def test_anybody_can_be_found_for_the_preview(operator: Client) -> None:
+    for number in range(60):
+        make_recipient(name=f"Person {number:02}")
+    zoe = make_recipient(name="Zoë Öz", phone="+442079460018")
+
+    first = operator.get(reverse("preview-recipients")).json()["recipients"]
+    by_name = operator.get(reverse("preview-recipients"), {"q": " zoë "}).json()["recipients"]
+    by_number = operator.get(reverse("preview-recipients"), {"q": "4420"}).json()["recipients"]
+
+    assert len(first) == 50
+    assert by_name == by_number == [{"id": zoe.pk, "label": "Zoë Öz (+442079460018)"}]
+
+
+@pytest.mark.parametrize("query", ["%", "\0", "'; --", "é" * 500])
+def test_odd_search_for_the_preview_finds_nobody(operator: Client, query: str) -> None:
+    """[F3]"""
+    make_recipient()
+
+    answer = operator.get(reverse("preview-recipients"), {"q": f"x{query}"})
+
+    assert answer.json() == {"recipients": []}
 
 
 def test_preview_names_an_unknown_variable_and_the_known_ones(operator: Client) -> None:

@@ -35,6 +35,7 @@ TABLE = [
     ("get", "call-confirm", expected("operator", "admin")),
     ("post", "call-confirm", expected("operator", "admin")),
     ("post", "agent-preview", expected("viewer", "operator", "admin")),
+    ("get", "preview-recipients", expected("viewer", "operator", "admin")),
     ("post", "dialling-resume", expected("admin")),
     ("get", "recording-info", expected("operator", "admin")),
 ]
