@@ -6,6 +6,7 @@ import functools
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Concatenate, ParamSpec, cast
 from uuid import UUID
@@ -17,6 +18,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Max
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -75,10 +77,11 @@ def staff_only(*permissions: str) -> Callable[[View[P]], View[P]]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Somebody who will be called, and what time it is there."""
+    """Somebody who will be called, what time it is there, and when they were called last."""
 
     recipient: Recipient
     local_time: str
+    last_called: datetime | None
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -119,12 +122,19 @@ def _confirmation(
         preview = placing.preview(people, agent, now=now)
         count = len(preview.callable)
         context |= {
-            "rows": [Row(r, localtime.describe(now, r.phone, r.zone)) for r in preview.callable],
+            "rows": _rows(preview.callable, now),
             "skipped": preview.skipped,
             "cost": _cost_range(costs.estimate_per_call(agent), count),
+            "most_minutes": -(-min(agent.max_duration_s, settings.CALL_MAX_DURATION_S) // 60),
             "submit_label": f"Call {count} people" if count > 1 else "Call now",
         }
     return render(request, "staff/confirm.html", context)
+
+
+def _rows(people: list[Recipient], now: datetime) -> list[Row]:
+    calls = Call.objects.filter(recipient__in=people).order_by().values_list("recipient")
+    last = dict(calls.annotate(Max("created_at")))
+    return [Row(r, localtime.describe(now, r.phone, r.zone), last.get(r.pk)) for r in people]
 
 
 def _whom(people: list[Recipient]) -> str:

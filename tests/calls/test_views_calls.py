@@ -86,6 +86,40 @@ def test_confirmation_names_a_cost_from_low_to_high(operator: Client) -> None:
     assert 0 < Decimal(found[1]) < Decimal(found[2])
 
 
+def test_confirmation_says_who_was_called_before_and_how_long_it_may_take(
+    operator: Client,
+) -> None:
+    agent = make_agent(name="Nora", max_duration_s=150)
+    new, known = make_recipient(name="New One"), make_recipient(name="Known One")
+    for day in (3, 14):
+        call = make_call(Status.COMPLETED, recipient=known, agent=agent)
+        Call.objects.filter(pk=call.pk).update(created_at=f"2026-07-{day:02}T09:05:00Z")
+
+    page = text_of(operator, reverse("call-confirm"), {"recipients": f"{new.pk},{known.pk}"})
+
+    assert re.search(r"New One [^A-Z]*\d\d:\d\d [^>]*? never", page)
+    assert "14 Jul 2026, 09:05 UTC" in page
+    assert "3 Jul 2026" not in page
+    assert "from one minute each to 3, the longest that Nora may talk" in page
+
+
+def test_confirmation_costs_the_same_queries_however_many_people(operator: Client) -> None:
+    """[F9]"""
+    make_agent()
+    people = [make_recipient() for _ in range(12)]
+    for person in people:
+        make_call(Status.COMPLETED, recipient=person)
+    counts = []
+
+    for few in (people[:2], people):
+        with CaptureQueriesContext(connection) as queries:
+            ids = ",".join(str(person.pk) for person in few)
+            assert operator.get(reverse("call-confirm"), {"recipients": ids}).status_code == 200
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1]
+
+
 def test_looking_at_the_confirmation_asks_for_nothing(operator: Client) -> None:
     recipient = make_recipient()
     make_agent()
