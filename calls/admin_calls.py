@@ -33,7 +33,9 @@ class TurnInline(TabularInline):  # type: ignore[misc]  # unfold has no types
     extra = 0
     can_delete = False
     show_change_link = False
-    hide_title = True
+    show_title = False
+    if hasattr(TabularInline, "hide_title"):  # what older releases of the theme call it
+        hide_title = True
     verbose_name_plural = "What was said"
 
     @admin.display(description="At")
