@@ -122,8 +122,10 @@ class RecipientAdmin(StaffAdmin[Recipient]):
         )
 
     def get_list_display(self, request: HttpRequest) -> list[str]:
-        may_call = self.has_call_permission(request)
-        return [*self.list_display, "call_link"] if may_call else list(self.list_display)
+        if not self.has_call_permission(request):
+            return list(self.list_display)
+        # Among the first, so that it is in sight on a phone, too.
+        return ["name", "phone", "call_link", "local_time", "last_call"]
 
     @admin.display(description="Call")
     def call_link(self, recipient: Recipient) -> SafeString:

@@ -110,7 +110,7 @@ class AskedAtFilter(admin.DateFieldListFilter):
 
 @admin.register(Call)
 class CallAdmin(ReadOnlyAdmin[Call]):
-    list_display = ["person", "agent", "state_label", "asked", "talked", "cost", "how"]
+    list_display = ["person", "state_label", "agent", "asked", "talked", "cost", "how"]
     list_display_links = None
     # One count of a million rows is enough.
     show_full_result_count = False
