@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -59,11 +60,10 @@ def start_server(
     cores: str,
     *,
     env: Mapping[str, str],
-    fd: int,
 ) -> Process:
-    """Start a server under test on its core; it inherits the listening socket `fd`."""
+    """Start a server under test on its core."""
     pinned = [PYTHON, "-m", "bench.pinned", cores]
-    return Process(name, [*pinned, *command], env=env, pass_fds=[fd])
+    return Process(name, [*pinned, *command], env=env)
 
 
 def await_server(process: Process, base_url: str) -> None:
@@ -72,8 +72,14 @@ def await_server(process: Process, base_url: str) -> None:
     Raises:
         Died: it ended, or stayed silent.
     """
-    try:
-        requests.get(f"{base_url}/healthz", timeout=READY_S)
-    except requests.RequestException as exc:
+    deadline = time.monotonic() + READY_S
+    while True:
         process.check()
-        raise Died(f"{process.name} does not answer: {exc}\n{process.tail()}") from exc
+        try:
+            requests.get(f"{base_url}/healthz", timeout=READY_S)
+        except requests.ConnectionError as exc:
+            if time.monotonic() > deadline:
+                raise Died(f"{process.name} does not answer: {exc}\n{process.tail()}") from exc
+            time.sleep(0.05)
+        else:
+            return

@@ -69,23 +69,20 @@ class Bench:
     def _serving(
         self, subject: Subject, home: Path, realtime_url: str, count: int
     ) -> Iterator[tuple[Process, list[Ticket]]]:
-        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-            fd = listener.fileno()
-            base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            place = Place(home, base_url, realtime_url, fd)
-            tickets = self.workshop.tickets(subject, place, count)
-            server = start_server(
-                subject.key,
-                self.workshop.command(subject, place),
-                self.cores.server,
-                env=self.workshop.environment(subject, place),
-                fd=fd,
-            )
-            try:
-                await_server(server, base_url)
-                yield server, tickets
-            finally:
-                stop_all([server], grace_s=5.0)
+        base_url = f"http://127.0.0.1:{_free_port()}"
+        place = Place(home, base_url, realtime_url)
+        tickets = self.workshop.tickets(subject, place, count)
+        server = start_server(
+            subject.key,
+            self.workshop.command(subject, place),
+            self.cores.server,
+            env=self.workshop.environment(subject, place),
+        )
+        try:
+            await_server(server, base_url)
+            yield server, tickets
+        finally:
+            stop_all([server], grace_s=5.0)
 
     def _measure(
         self,
@@ -127,3 +124,9 @@ class Bench:
             phone=ClientUse(phone_busy, Spread.of(phone_late.samples)),
             model=ClientUse(model_busy, Spread.of(model_late.samples)),
         )
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

@@ -69,7 +69,10 @@ class Place:
     var_dir: Path
     base_url: str
     realtime_url: str
-    fd: int
+
+    @property
+    def port(self) -> str:
+        return self.base_url.rpartition(":")[2]
 
 
 class Workshop:
@@ -86,13 +89,16 @@ class Workshop:
         return str(self._pipecat()) if subject is PIPECAT else PYTHON
 
     def command(self, subject: Subject, place: Place) -> list[str]:
-        """How the subject is started on the inherited socket."""
-        python, fd = self.python_of(subject), str(place.fd)
+        """How the subject is started on its port.
+
+        Not on an inherited socket: with one, uvicorn leaves Nagle's algorithm on.
+        """
+        python = self.python_of(subject)
         app = _APPS.get(subject.key, "voicecall.asgi:application")
         if subject.server == "daphne":
-            return [python, "-m", "daphne", "--fd", fd, app]
+            return [python, "-m", "daphne", "--bind", "127.0.0.1", "--port", place.port, app]
         options = ["--loop", "asyncio", "--lifespan", "off", "--log-level", "warning"]
-        return [python, "-m", "uvicorn", "--fd", fd, *options, app]
+        return [python, "-m", "uvicorn", "--port", place.port, *options, app]
 
     def environment(self, subject: Subject, place: Place) -> dict[str, str]:
         """The subject's environment: the model's address, and for ours the sandbox's settings."""
