@@ -292,9 +292,9 @@ def test_what_was_guessed_is_taken_back_when_twilio_reports_the_end(
     settling.settle_at_twilio(guessed, timezone.now())
     assert row(guessed)["end_reason"] == EndReason.INTERNAL_ERROR
 
-    facts = {"CallDuration": "9", "SipResponseCode": "200"}
     for call in (guessed, told):
-        progress.report_status(call, report(call, ending, **facts))
+        form = report(call, ending, CallDuration="9", SipResponseCode="200")
+        progress.report_status(call, form)
 
     names = ("status", "end_reason", "end_detail", "end_is_guess", "duration_s", "sip_code")
     assert [row(guessed)[name] for name in names] == [row(told)[name] for name in names]

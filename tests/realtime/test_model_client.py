@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from realtime import model_client
@@ -32,7 +33,6 @@ class DeafPeer:
 @pytest.fixture
 def no_keepalive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, nothing but our own deadlines ends a wait."""
-    connect = model_client.connect
 
     def patient(*args: Any, **options: Any) -> Any:
         return connect(*args, **{**options, "ping_interval": None})
