@@ -18,6 +18,9 @@ http_application = get_asgi_application()
 from calls.live import CallPageConsumer  # noqa: E402
 from realtime.consumers import MediaStreamConsumer  # noqa: E402
 from realtime.journal import journal  # noqa: E402
+from voicecall.close_codes import allow_all_close_codes  # noqa: E402
+
+allow_all_close_codes()
 from voicecall.start import refuse_misfits  # noqa: E402
 
 refuse_misfits()
