@@ -397,6 +397,7 @@ def test_cost_keeps_what_is_billed_and_what_is_estimated_apart(operator: Client)
     call = make_call(
         Status.COMPLETED,
         answered_at=now,
+        stream_generation=1,
         stream_opened_at=now,
         duration_s=61,
         twilio_price=Decimal("0.028"),
