@@ -32,9 +32,6 @@ def test_two_calls_are_held_and_nothing_of_them_is_lost(
     assert (row.lost_ms, row.lost_at_start_ms) == (0, 0)
     assert row.up_filter_ms == pytest.approx(filter_ms, abs=0.2)
     assert row.down_filter_ms == pytest.approx(filter_ms, abs=0.2)
-    for spread in (row.up, row.down, row.first_audio):
-        assert spread.p50 is not None
-        assert spread.p50 > 0
     assert row.cpu_s > 0
     assert row.phone.busy > 0
     assert row.phone.late.p99 is not None
