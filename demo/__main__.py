@@ -31,6 +31,26 @@ class Stopped(BaseException):
     """Somebody asked us to end."""
 
 
+class Asked:
+    """Whether somebody has asked us to end.
+
+    An exception alone can get lost: raised while an object is being finalised, it is only printed.
+    """
+
+    def __init__(self) -> None:
+        self._has = False
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """The handler of signals."""
+        self._has = True
+        raise Stopped
+
+    def check(self) -> None:
+        """Raise `Stopped` if somebody has."""
+        if self._has:
+            raise Stopped
+
+
 class Tables:
     """Whether the database has been prepared by this very release, so that nothing need wait."""
 
@@ -133,9 +153,9 @@ def main() -> int:
     if "MAKELEVEL" in os.environ:
         # Nobody would know of us any more, and our ports would stay taken.
         end_with_parent()
-    with _stop_on_signals():
+    with _stop_on_signals() as asked:
         try:
-            return _run()
+            return _run(asked)
         except Faulty as exc:
             print(exc, file=sys.stderr)
             return 1
@@ -143,7 +163,7 @@ def main() -> int:
             return 0
 
 
-def _run() -> int:
+def _run(asked: Asked) -> int:
     web = _claim("WEB_PORT", 8000)
     ports = _check_free("TWILIO_PORT", 8010), _check_free("OPENAI_PORT", 8020)
     if ports[0] == ports[1]:
@@ -158,6 +178,7 @@ def _run() -> int:
         code = 0 if story.tell(console, demo.base_url, var_dir / "recordings", demo.check) else 1
         console.say("\nRunning until Ctrl-C.", style="bold")
         while True:
+            asked.check()
             demo.check()
             time.sleep(0.2)
     except Died as exc:
@@ -201,16 +222,14 @@ def _port(variable: str, default: int) -> int:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[None]:
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped
-
+def _stop_on_signals() -> Iterator[Asked]:
+    asked = Asked()
     for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, stop)
+        signal.signal(sign, asked.note)
     # A terminal that closes ends us, unless `nohup` forbade it.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, stop)
-    yield
+        signal.signal(signal.SIGHUP, asked.note)
+    yield asked
 
 
 @contextmanager
