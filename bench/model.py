@@ -19,6 +19,7 @@ import orjson
 import picows
 
 from bench import records, script
+from bench.frames import message_in
 from bench.orders import now, orders, run, say
 
 _TEXT = picows.WSMsgType.TEXT
@@ -67,13 +68,10 @@ class Talk(picows.WSListener):
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         """The bridge says something."""
-        if frame.msg_type != _TEXT:
-            if frame.msg_type == picows.WSMsgType.CLOSE:
-                transport.send_close(frame.get_close_code())
-                transport.disconnect()
-            return
         at = now()
-        event = orjson.loads(frame.get_payload_as_memoryview())
+        event = message_in(transport, frame)
+        if event is None:
+            return
         if event["type"] == "input_audio_buffer.append":
             self._hear(event["audio"], at)
         else:

@@ -21,6 +21,7 @@ import orjson
 import picows
 
 from bench import records, script
+from bench.frames import message_in
 from bench.orders import now, orders, run, say
 from bench.tickets import Ticket
 
@@ -68,13 +69,10 @@ class Line(picows.WSListener):
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         """The server says something."""
-        if frame.msg_type != _TEXT:
-            if frame.msg_type == picows.WSMsgType.CLOSE:
-                transport.send_close(frame.get_close_code())
-                transport.disconnect()
-            return
         at = now()
-        message = orjson.loads(frame.get_payload_as_memoryview())
+        message = message_in(transport, frame)
+        if message is None:
+            return
         event = message["event"]
         if event == "media":
             self._play(binascii.a2b_base64(message["media"]["payload"]), at)

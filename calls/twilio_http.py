@@ -12,7 +12,8 @@ from django.conf import settings
 from twilio.http.response import Response
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 
-from calls.core.twilio_errors import Explanation, explain
+from calls.core.explanation import Explanation
+from calls.core.twilio_errors import explain
 
 CONNECT_TIMEOUT_S: Final = 3.05
 MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -47,7 +48,7 @@ class Rejected(GatewayError):
     @property
     def is_account_problem(self) -> bool:
         """Whether every other call would be refused too."""
-        return self.explanation.is_account_problem or self.http_status in (401, 403)
+        return self.explanation.stops_dialling or self.http_status in (401, 403)
 
 
 class TwilioHttp:

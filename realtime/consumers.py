@@ -105,15 +105,7 @@ def _let_in(start: media_streams.StreamStarted) -> streams.OpenedStream | stream
 async def _serve(
     start: media_streams.StreamStarted, opened: streams.OpenedStream, receive: Receive, send: Send
 ) -> None:
-    origin = timezone.now() - opened.connected_at
-    call = SessionCall(
-        opened.call_id,
-        start.stream_sid,
-        opened.brief,
-        opened.generation,
-        max(int(origin.total_seconds() * 1000), 0),
-        opened.history,
-    )
+    call = _session_call(start, opened)
 
     async def send_text(text: str) -> None:
         await send({"type": "websocket.send", "text": text})
@@ -141,6 +133,18 @@ async def _serve(
             code = INTERNAL_ERROR if ended.reason is EndReason.INTERNAL_ERROR else NORMAL
             await send({"type": "websocket.close", "code": code})
     logger.info("call %s: stream ended: %s", call.call_id, ended.reason or "lost")
+
+
+def _session_call(start: media_streams.StreamStarted, opened: streams.OpenedStream) -> SessionCall:
+    origin = timezone.now() - opened.connected_at
+    return SessionCall(
+        opened.call_id,
+        start.stream_sid,
+        opened.brief,
+        opened.generation,
+        max(int(origin.total_seconds() * 1000), 0),
+        opened.history,
+    )
 
 
 async def _note_end(call: SessionCall, ended: Finish) -> None:

@@ -5,37 +5,25 @@ Source: Twilio, "Error and warning dictionary", and the REST API's error respons
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What a code means to staff; `is_account_problem`: every other call would fail as well."""
-
-    what: str
-    fix: str
-    is_account_problem: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.fix}"
-
+from calls.core.explanation import Explanation
 
 _CREDENTIALS = Explanation(
     "Twilio does not accept our credentials.",
     "Check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN (or the API key), and that the account is"
     " not suspended; then lift the pause.",
-    is_account_problem=True,
+    stops_dialling=True,
 )
 _INACTIVE = Explanation(
     "The Twilio account is not active, often for lack of funds.",
     "Check its balance and state in the Twilio console; then lift the pause.",
-    is_account_problem=True,
+    stops_dialling=True,
 )
 _DENIED = Explanation(
     "Twilio denies this account the right to place calls.",
     "Check the permissions of the account and of the API key; then lift the pause.",
-    is_account_problem=True,
+    stops_dialling=True,
 )
 _GEO = Explanation(
     "The Twilio account may not call this country.",
@@ -69,7 +57,7 @@ _BY_CODE: Final[dict[int, Explanation]] = {
     20008: Explanation(
         "The configured Twilio credentials are test credentials: they cannot place real calls.",
         "Set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN to live ones; then lift the pause.",
-        is_account_problem=True,
+        stops_dialling=True,
     ),
     20404: Explanation("Twilio knows no such thing any more.", "Nothing needs to be done."),
     10004: Explanation(

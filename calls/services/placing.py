@@ -293,16 +293,8 @@ def record_unknown(token: str, *, now: datetime | None = None) -> bool:
 def requeue(call: Call, now: datetime) -> bool:
     """Queue an unknown call again, of which Twilio knows nothing; after five times it failed."""
     if call.dial_attempts >= MAX_DIAL_ATTEMPTS:
-        return progress.advance(
-            call.pk,
-            Status.FAILED,
-            at=now,
-            key="guess:failed",
-            guess=True,
-            end_reason=EndReason.INTERNAL_ERROR,
-            end_detail=f"Dialling was tried {call.dial_attempts} times and never came through."
-            " See the worker's log.",
-        )
+        tried = f"Dialling was tried {call.dial_attempts} times and never came through."
+        return progress.give_up(call.pk, f"{tried} See the worker's log.", at=now)
     queued = Call.objects.filter(
         pk=call.pk,
         status=Status.UNKNOWN,

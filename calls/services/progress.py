@@ -133,6 +133,22 @@ def advance(
     return moves
 
 
+def give_up(call_id: UUID, detail: str = "", *, at: datetime) -> bool:
+    """Count a call as failed because nothing tells what became of it; True if the status moved.
+
+    Twilio's own report, should it come after all, replaces this.
+    """
+    return advance(
+        call_id,
+        Status.FAILED,
+        at=at,
+        key="guess:failed",
+        guess=True,
+        end_reason=EndReason.INTERNAL_ERROR,
+        end_detail=detail,
+    )
+
+
 def _why_not(current: Status, reported: Status) -> str:
     if current == reported:
         return "known already"

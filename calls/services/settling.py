@@ -153,14 +153,7 @@ def _leave_to_a_person(call: Call, count: int, now: datetime) -> None:
     # Since this attempt became unknown: the first one may lie hours back.
     since = (call.lease_expires_at or now) - timedelta(seconds=settings.UNKNOWN_GRACE_S)
     if now > since + _longest(call) + GIVE_UP_AFTER:
-        progress.advance(
-            call.pk,
-            Status.FAILED,
-            at=now,
-            key="guess:failed",
-            guess=True,
-            end_reason=EndReason.INTERNAL_ERROR,
-        )
+        progress.give_up(call.pk, at=now)
 
 
 # --- Calls whose callbacks were lost ------------------------------------------------------------
@@ -169,15 +162,7 @@ def settle_at_twilio(call: Call, now: datetime) -> None:
     found = gateway.fetch_call(call.twilio_sid or "")
     if found is None:
         logger.error("call %s: Twilio knows no call %s", call.pk, call.twilio_sid)
-        progress.advance(
-            call.pk,
-            Status.FAILED,
-            at=now,
-            key="guess:failed",
-            guess=True,
-            end_reason=EndReason.INTERNAL_ERROR,
-            end_detail="Twilio does not know this call any more.",
-        )
+        progress.give_up(call.pk, "Twilio does not know this call any more.", at=now)
         return
     _apply(call, found, now)
     call.refresh_from_db()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from pytest_django.fixtures import Settings
 from calls.doctor.findings import Finding, Probe, Trouble, examine
 from calls.doctor.inside import configuration, judge_clock
 from calls.models import Heartbeat
+from tests.programs import run_to_end
 from tests.servers import ROOT, free_port, wait_until
 from tests.worlds import BACKENDS, World
 
@@ -25,16 +25,10 @@ on_sqlite = pytest.mark.parametrize("world", BACKENDS[:1], indirect=True)
 
 def doctor(world: World, **changed: str) -> tuple[int, dict[str, str]]:
     """Run it with some settings changed: its exit code, and each line by its name."""
-    done = subprocess.run(
+    done = run_to_end(
         [sys.executable, "manage.py", "doctor", "--no-color"],
         cwd=ROOT,
         env={**world.env, **changed},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=100,
-        check=False,
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith(("ok ", "FAIL"))]
     return done.returncode, {line[6:].partition(":")[0]: line for line in lines}

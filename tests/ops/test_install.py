@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.programs import run_to_end
 from tests.servers import ROOT
 
 OLD = """#!/bin/sh
@@ -48,16 +48,10 @@ def make(programs: Path, tmp_path: Path, *arguments: str, **env: str) -> tuple[i
     shutil.copy(ROOT / "Makefile", project)
     for file in (ROOT / "requirements").iterdir():
         shutil.copy(file, project / "requirements")
-    done = subprocess.run(
+    done = run_to_end(
         [programs / "make", "run", *arguments],
         cwd=project,
         env={"PATH": str(programs), "HOME": str(tmp_path), **env},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=100,
-        check=False,
     )
     lines = [line for line in done.stdout.splitlines() if not line.startswith("make")]
     return done.returncode, lines

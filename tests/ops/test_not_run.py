@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 import pytest
 
+from tests.programs import run_to_end
 from tests.servers import NOT_RUN, ROOT, free_port
 
 TEST = "tests/ops/test_doctor.py::test_all_is_well_and_nothing_was_changed_by_asking"
@@ -23,16 +23,10 @@ def test_what_could_not_run_is_named_in_the_last_lines(
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "VOICECALL"))}
     env = {**inherited, "TEST_DATABASE_URL": nobody, "REQUIRE_ALL": require_all}
 
-    done = subprocess.run(
+    done = run_to_end(
         [sys.executable, "-m", "pytest", "-q", "-k", "postgres", TEST, *parallel],
         cwd=ROOT,
         env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=100,
-        check=False,
     )
 
     assert done.returncode == code, done.stdout
