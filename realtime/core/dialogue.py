@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -28,6 +29,7 @@ class Dialogue:
         self._turns = turns
         self._timer = TurnTimer.for_brief(brief)
         self._clock = StreamClock(now, wall)
+        self._cut: deque[str] = deque(maxlen=64)  # items of which the model was told what was heard
 
     # -- the recipient ---------------------------------------------------------------------------
     @property
@@ -133,9 +135,10 @@ class Dialogue:
         """Silence the agent at once, and tell the model what was heard of it."""
         clears, cuts = self._mouth.stop(now)
         out: list[Effect] = [*clears]
-        out += [
-            ToModel(realtime_api.truncate(cut.item_id, cut.heard_ms)) for cut in cuts if cut.was_cut
-        ]
+        for cut in cuts:
+            if cut.was_cut:
+                self._cut.append(cut.item_id)
+                out.append(ToModel(realtime_api.truncate(cut.item_id, cut.heard_ms)))
         return out + self._end_turns(cuts)
 
     def settle(self, now: float) -> list[Effect]:
@@ -157,17 +160,25 @@ class Dialogue:
         ]
         return _records(*facts)
 
-    def late_audio(self, event: realtime_events.AudioDelta) -> list[Effect]:
-        """Audio that comes after its item was cut: generated, and not heard."""
-        length_ms = self._mouth.length_ms(event.audio)
-        return _records(self._turns.agent_late(event.item_id, length_ms))
+    def late_audio(self, event: realtime_events.AudioDelta, now: float) -> list[Effect]:
+        """Audio of an item that was cut, or may not begin any more: generated, and not heard."""
+        item_id = event.item_id
+        if not self._turns.knows(item_id):
+            self._turns.begin(item_id, AGENT, self._clock.ms(now))
+            self._turns.agent_ended(item_id, 0, 0, was_cut=True)
+        out = _records(self._turns.agent_late(item_id, self._mouth.length_ms(event.audio)))
+        if self._turns.is_unheard(item_id) and item_id not in self._cut:
+            # It has begun only now; before, there was nothing that the model could have forgotten.
+            self._cut.append(item_id)
+            out.append(ToModel(realtime_api.truncate(item_id, 0)))
+        return out
 
     def responses_in_play(self) -> set[str]:
         """The responses whose audio is on its way to the ear."""
         return self._mouth.playout.responses()
 
     def all_complete(self, now: float) -> list[ToPhone]:
-        """The model is gone: what it was saying ends with what has arrived."""
+        """Nothing more is waited for: what was being said ends with what has arrived."""
         return self._mouth.complete_all(now)
 
     @property

@@ -49,6 +49,7 @@ class Ending:
         """No goodbye will come any more; what is on its way is heard to its end."""
         if self.closing is not None:
             self.closing.give_up_waiting()
+            self._out.add(self._dialogue.all_complete(now))
             self.finish_if_heard(now)
 
     def finish_if_heard(self, now: float) -> None:

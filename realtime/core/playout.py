@@ -99,6 +99,7 @@ class Playout:
         if item is None or item.item_id != item_id:
             item = self._begin(item_id, response_id, now)
         item.generated_ms += generated_ms
+        item.is_complete = False  # else what follows its end would never be confirmed
         data = self._rest + ulaw
         whole = len(data) - len(data) % FRAME_BYTES
         self._rest = data[whole:]
@@ -219,10 +220,6 @@ class Playout:
         position_ms = self.position_ms(now) - item.start_ms
         whole_ms = -(-position_ms // FRAME_MS) * FRAME_MS
         return max(min(whole_ms, item.sent_ms, item.whole_ms), 0)
-
-    def has_unheard(self, now: float) -> bool:
-        """Whether speech would be cut off by a clear."""
-        return bool(self._items) and self.unplayed_ms(now) > 0
 
     def responses(self) -> set[str]:
         """The responses whose audio is, or may still be, on its way to the ear."""

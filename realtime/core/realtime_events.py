@@ -140,6 +140,7 @@ class Unreadable:
 
     why: str
     response_id: str = ""
+    ends_response: bool = False  # a `response.done` of which no more is known
 
 
 Event = (
@@ -176,10 +177,15 @@ def parse(text: str | bytes) -> Event:
     try:
         return reader(data)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        response_id = data.get("response_id")
-        return Unreadable(
-            f"{kind}: {type(exc).__name__}", response_id if isinstance(response_id, str) else ""
-        )
+        why = f"{kind}: {type(exc).__name__}"
+        if kind == "response.done":
+            return Unreadable(why, _id(data.get("response"), "id"), ends_response=True)
+        return Unreadable(why, _id(data, "response_id"))
+
+
+def _id(data: Any, name: str) -> str:
+    found = data.get(name) if isinstance(data, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def _text(value: Any) -> str:

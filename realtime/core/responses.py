@@ -45,6 +45,11 @@ class Request:
         is_free_opening = self.purpose is Purpose.OPENING and not self.instructions
         return self.purpose in _SUPERSEDED or is_free_opening
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether these very words are owed to the recipient, whatever is said meanwhile."""
+        return self.purpose is Purpose.OPENING and bool(self.instructions)
+
 
 def opening_request(brief: Brief, generation: int) -> Request:
     """The first words of a call, or those that bridge a gap in it."""
@@ -94,6 +99,8 @@ class Responses:
 
     def started(self, response_id: str, purpose: str) -> None:
         """The model began a response, ours (it echoes the purpose) or its own."""
+        if self.is_dropped(response_id):
+            return  # it is over already
         self.active, self.active_request = response_id, None
         if self._sent is not None and purpose == self._sent.purpose.value:
             self.active_request, self._sent = self._sent, None
@@ -102,9 +109,12 @@ class Responses:
 
     def done(self, response_id: str) -> str | None:
         """A response ended; returns the next request's event, if one waits."""
-        if self.active == response_id:
+        is_news = not self.is_dropped(response_id)
+        self.drop(response_id)  # nothing may follow its end
+        if self.active == response_id or (self.active is None and is_news):
             self.active, self.active_request = None, None
-            # A refusal of ours would have come by now: this was our response, unmarked.
+            # A refusal of ours would have come by now: this was our response, unmarked, or one
+            # of whose beginning we were not told.
             self._sent = None
         return self._next()
 

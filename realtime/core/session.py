@@ -27,6 +27,7 @@ from realtime.core.tools import END_CALL, Refused, ToolSpec, check_call
 from realtime.core.turns import RECIPIENT, Turns
 
 RATE_LIMIT_PAUSE_S = 1.0
+UNSAID_PAUSE_S = 0.5
 MAX_EARLY_KEYS = 32
 _OF_A_RESPONSE = (
     realtime_events.ResponseStarted,
@@ -153,7 +154,6 @@ class Session:
         if self._end.closing is None:
             self._end.finish(EndReason.MODEL_FAILED, detail, now, code)
         else:
-            self._out.add(self._dialogue.all_complete(now))
             self._end.give_up_waiting(now)
         return self._out.take()
 
@@ -168,7 +168,8 @@ class Session:
             self._out.happened("tool.result", now, tool_call=tool_call, output=output[:500])
             self._running_tools -= 1
             self._out.send(realtime_api.tool_output(tool_call, output))
-            if self._end.closing is None:
+            # Of several tools the last one asks: the model answers all of them at once.
+            if self._end.closing is None and not self._running_tools:
                 self._ask(Request(Purpose.TOOL_RESULT), now)
         return self._out.take()
 
@@ -238,7 +239,7 @@ class Session:
 
     def _agent_audio(self, event: realtime_events.AudioDelta, now: float) -> None:
         if self._responses.is_dropped(event.response_id):
-            self._out.add(self._dialogue.late_audio(event))
+            self._out.add(self._dialogue.late_audio(event, now))
             return
         if not event.audio:
             return
@@ -263,6 +264,9 @@ class Session:
             self._end.finish_if_heard(now)
         elif event.status == "failed" or (event.status == "incomplete" and not has_sounded):
             self._response_failed(event, request or Request(Purpose.RETRY), now)
+        elif event.status == "cancelled" and request and request.is_exact and not has_sounded:
+            # Talked over before the first sound: it is said when the person has been answered.
+            self._retry = (now + UNSAID_PAUSE_S, request)
         elif event.status == "completed":
             self._failures = 0
 
@@ -358,7 +362,11 @@ class Session:
     def _unreadable(self, event: realtime_events.Unreadable, now: float) -> None:
         # A broken event ends its own response only; the conversation goes on.
         self._out.happened("model.unreadable", now, why=event.why[:120])
-        if event.response_id and not self._responses.is_dropped(event.response_id):
+        if event.ends_response:
+            response_id = event.response_id or self._responses.active or ""
+            end = realtime_events.ResponseDone(response_id, "unreadable", "", "", "", {})
+            self._response_done(end, now)
+        elif event.response_id and not self._responses.is_dropped(event.response_id):
             self._cancel(event.response_id)
 
     # -- what time brings ------------------------------------------------------------------------
@@ -380,7 +388,9 @@ class Session:
             self._ask(Request(Purpose.OPENING), now)
 
     def _watch_retry(self, now: float) -> None:
-        if self._retry is not None and now >= self._retry[0] and self._end.closing is None:
+        if self._retry is None or self._end.closing is not None:
+            return
+        if now >= self._retry[0] and not self._dialogue.is_person_speaking:
             (_, request), self._retry = self._retry, None
             self._ask(request, now)
 

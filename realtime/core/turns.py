@@ -133,6 +133,11 @@ class Turns:
         known.late_ms -= whole
         return self._change(item_id, generated_ms=known.fact.generated_ms + whole)
 
+    def is_unheard(self, item_id: str) -> bool:
+        """Whether the item has ended without a sound."""
+        known = self._open.get(item_id)
+        return known is not None and known.fact.is_final and known.fact.heard_ms == 0
+
     def unfinished(self, speaker: str) -> list[str]:
         """Turns that have begun and not ended."""
         return [

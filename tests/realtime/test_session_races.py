@@ -178,6 +178,119 @@ def test_a_response_that_never_ends_is_not_excused_by_other_events() -> None:
     assert talk.reason() == EndReason.MODEL_FAILED
 
 
+def test_audio_behind_the_end_of_its_item_is_confirmed_too() -> None:
+    """[C23, D8] A goodbye in the wrong order is heard to its end, and the line is let go."""
+    talk = Talk().opened()
+    closing(talk, 100)
+    talk.audio("resp_1", "item_1", 50)
+    talk.done("resp_1")
+
+    play_for(talk, 2)
+
+    assert talk.reason() == EndReason.AGENT_ENDED
+    assert talk.turn("item_1").heard_ms == 150
+
+
+def test_nothing_of_a_response_follows_its_end() -> None:
+    """[D8] What comes all the same would never be confirmed, and is not sent."""
+    talk = Talk(silence_s=60).opened()
+    talk.reply("resp_1", "item_1", 200)
+    talk.play_all()
+
+    talk.model(realtime_events.ResponseStarted("resp_1", ""))
+    talk.audio("resp_1", "item_1", 200)
+    talk.wait(15)
+
+    assert talk.phone() == []
+    assert talk.ending() is None
+
+
+def test_the_results_of_several_tools_are_answered_together() -> None:
+    """[D14] One request for all, when the last of them is there."""
+    talk = Talk().opened()
+    talk.model(realtime_events.ResponseStarted("resp_1", ""))
+    for tool_call in ("c1", "c2"):
+        talk.model(realtime_events.ToolCalled("resp_1", tool_call, "weather", '{"city":"Rome"}'))
+    talk.done("resp_1")
+    talk.take()
+
+    talk.effects += talk.session.tool_finished("c1", "{}", talk.now)
+    assert purposes(talk) == []
+    talk.effects += talk.session.tool_finished("c2", "{}", talk.now)
+
+    assert len(talk.sent("conversation.item.create")) == 2
+    assert purposes(talk) == ["tool_result"]
+
+
+def test_an_item_that_begins_after_the_person_has_is_forgotten_and_on_record() -> None:
+    """[C22] Not a word of it was heard: the model is told so, once."""
+    talk = Talk().opened()
+    talk.model(realtime_events.ResponseStarted("resp_1", ""))
+    talk.speech()
+
+    talk.audio("resp_1", "item_1", 200)
+    talk.audio("resp_1", "item_1", 300)
+    talk.model(realtime_events.TextDone("resp_1", "item_1", "Hello there."))
+    talk.done("resp_1", "cancelled", reason="turn_detected")
+
+    cuts = talk.sent("conversation.item.truncate")
+    assert [(cut["item_id"], cut["audio_end_ms"]) for cut in cuts] == [("item_1", 0)]
+    assert talk.phone() == []
+    turn = talk.turn("item_1")
+    assert (turn.heard_ms, turn.generated_ms, turn.heard_chars) == (0, 500, 0)
+    assert (turn.text, turn.interrupted) == ("Hello there.", True)
+
+
+def test_an_item_that_was_cut_is_told_of_once_whatever_follows() -> None:
+    """[C22, D13]"""
+    talk = Talk().opened()
+    talk.model(realtime_events.ResponseStarted("resp_1", ""))
+    talk.audio("resp_1", "item_1", 400)
+    talk.now += 0.2
+    talk.speech()
+    talk.audio("resp_1", "item_1", 300)
+
+    (cut,) = talk.sent("conversation.item.truncate")
+    assert cut["audio_end_ms"] == talk.turn("item_1").heard_ms
+
+
+EXACT = Opening(OpeningKind.VERBATIM, text="This is Ada, an AI assistant.")
+
+
+def test_exact_words_that_were_talked_over_before_they_sounded_are_said_afterwards() -> None:
+    """Nobody heard them, and the model knows them from nowhere else."""
+    talk = Talk(opening=EXACT).ready()
+    talk.model(realtime_events.ResponseStarted("resp_1", "opening"))
+    talk.speech()
+    talk.done("resp_1", "cancelled", reason="turn_detected")
+    talk.take()
+
+    talk.wait(3.0)
+    assert purposes(talk) == []
+    talk.silence()
+    talk.model(realtime_events.ResponseStarted("resp_2", ""))
+    talk.wait(1.0)
+    assert purposes(talk) == []
+    talk.done("resp_2")
+
+    (create,) = talk.sent("response.create")
+    assert "This is Ada, an AI assistant." in create["response"]["instructions"]
+
+
+def test_exact_words_of_which_something_was_heard_are_not_begun_again() -> None:
+    talk = Talk(opening=EXACT).ready()
+    talk.model(realtime_events.ResponseStarted("resp_1", "opening"))
+    talk.audio("resp_1", "item_1", 400)
+    talk.speech()
+    talk.done("resp_1", "cancelled", reason="turn_detected")
+    talk.silence()
+    talk.take()
+
+    talk.wait(3.0)
+
+    assert purposes(talk) == []
+
+
 # -- the end ---------------------------------------------------------------------------------------
 def closing(talk: Talk, length_ms: int) -> None:
     """The agent says its last words and hangs up."""
