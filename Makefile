@@ -10,7 +10,7 @@ PYTHON ?=
 WEB_PORT ?= 8000
 TWILIO_PORT ?= 8010
 OPENAI_PORT ?= 8020
-# `make bench QUICK=1`: two minutes, and nothing is kept.
+# `make bench QUICK=1`: a few minutes, and nothing is kept.
 QUICK ?=
 export WEB_PORT TWILIO_PORT OPENAI_PORT
 export PYTHONDONTWRITEBYTECODE :=
