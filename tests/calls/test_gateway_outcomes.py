@@ -165,12 +165,20 @@ def _dripping(connection: socket.socket) -> None:
     for byte in body:
         try:
             connection.sendall(bytes([byte]))
-            if connection.recv(1) == b"":
+            if not _stays(connection):
                 return
-        except TimeoutError:
-            continue
         except OSError:
             return
+
+
+def _stays(connection: socket.socket) -> bool:
+    """Whether the peer is still there after a while; the rest of its request may come meanwhile."""
+    try:
+        while connection.recv(65536):
+            pass
+    except TimeoutError:
+        return True
+    return False
 
 
 def _no_http(connection: socket.socket) -> None:
