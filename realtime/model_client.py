@@ -148,5 +148,6 @@ class ModelConnection:
 
 def _describe(exc: ConnectionClosed) -> str:
     if exc.rcvd is None:
-        return "the connection broke off"
+        ours = f" ({exc.sent.reason or exc.sent.code})" if exc.sent else ""
+        return f"the connection broke off{ours}"
     return f"closed with {exc.rcvd.code} {exc.rcvd.reason}".rstrip()

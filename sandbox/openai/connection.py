@@ -39,6 +39,7 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._is_silent = False
         self._is_hanging_up = False
+        self._reader: asyncio.Task[None] | None = None
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._ping_s = state.behaviour.ping_s / state.speed
@@ -53,12 +54,11 @@ class Connection:
         self.carry_out(first)
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._reader = tasks.create_task(self._read())
                 writer = tasks.create_task(self._write())
                 pings = tasks.create_task(self._ping())
-                await self._read()
+                await asyncio.wait({self._reader})
                 if self._is_hanging_up:
-                    # Reading ends where closing begins. Cut off before the client has answered,
-                    # its kernel might throw the close frame away unread.
                     await asyncio.wait({writer}, timeout=_SEND_S)
                 writer.cancel()
                 pings.cancel()
@@ -171,8 +171,19 @@ class Connection:
             if isinstance(effect, HangUp):
                 return
 
+    async def _stop_reading(self) -> None:
+        """Leave it to closing to read: it then waits for the client's own close frame.
+
+        While somebody else reads, aiohttp cuts the connection as soon as ours is written, and what
+        the client's kernel has not handed on by then, our close frame included, is thrown away.
+        """
+        if self._reader is not None and not self._reader.done():
+            self._reader.cancel()
+            await asyncio.wait({self._reader})
+
     async def _send(self, effect: Send | HangUp | str | bytes) -> None:
         if isinstance(effect, HangUp):
+            await self._stop_reading()
             closing = effect.closing
             await self._socket.close(code=closing.code, message=closing.payload)
         elif self._is_silent:
